@@ -1,0 +1,93 @@
+//! One HTTP request of a delivery, and what came of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::event::Headers;
+use crate::ids::AttemptId;
+
+/// What came of an attempt. A receiver's failure is data, never an `Err`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// The endpoint answered with this status within the deadline.
+    Response {
+        /// HTTP status code.
+        status: u16,
+        /// The `Retry-After` header as a delay from now, if there was a valid one.
+        retry_after: Option<Duration>,
+    },
+    /// No complete answer within the endpoint's deadline.
+    Timeout,
+    /// The name did not resolve.
+    Dns,
+    /// The connection was refused, reset or closed.
+    Connect,
+    /// The TLS handshake failed, e.g. on the certificate.
+    Tls,
+    /// The target's address is not one we send to.
+    Blocked,
+    /// The answer was not HTTP.
+    Protocol,
+}
+
+impl AttemptOutcome {
+    /// Whether the event arrived: any 2xx.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        matches!(self, Self::Response { status: 200..=299, .. })
+    }
+
+    /// The HTTP status, if there was an answer.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Response { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// The class stored with the attempt and used as a metric label.
+    #[must_use]
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Response { status: 200..=299, .. } => "success",
+            Self::Response { status: 300..=399, .. } => "redirect",
+            Self::Response { status: 400..=499, .. } => "client_error",
+            Self::Response { status: 500..=599, .. } => "server_error",
+            Self::Response { .. } => "odd_status",
+            Self::Timeout => "timeout",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Blocked => "blocked",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// An attempt on record: request, response (capped), timing and outcome.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// 1 for the first.
+    pub number: u16,
+    /// The URL that was called.
+    pub url: String,
+    /// When the request was started.
+    pub started_at: Timestamp,
+    /// From the start to the end of the response body, or to the failure.
+    pub duration: Duration,
+    /// What came of it.
+    pub outcome: AttemptOutcome,
+    /// A sentence for people where there is no response; empty otherwise.
+    pub error: String,
+    /// Headers sent, credentials redacted.
+    pub request_headers: Headers,
+    /// Headers received.
+    pub response_headers: Headers,
+    /// The first bytes of the response body, at most the response cap.
+    pub response_body: Bytes,
+}

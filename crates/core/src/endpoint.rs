@@ -1,0 +1,118 @@
+//! An endpoint: where webhooks go, with its secrets, limits and state.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::clock::Timestamp;
+use crate::ids::{EndpointId, ProjectId};
+use crate::secret::Secret;
+use crate::signature::SigningKey;
+
+/// Whether an endpoint takes deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointStatus {
+    /// Deliveries are sent.
+    Active,
+    /// Deliveries wait in Postgres until it is active again.
+    Paused,
+    /// Deliveries are discarded when their turn comes.
+    Inactive,
+}
+
+impl EndpointStatus {
+    /// The word used on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
+impl fmt::Display for EndpointStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EndpointStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "active" => Ok(Self::Active),
+            "paused" => Ok(Self::Paused),
+            "inactive" => Ok(Self::Inactive),
+            other => Err(format!("`{other}` is not an endpoint status")),
+        }
+    }
+}
+
+/// What is sent besides the signature to prove who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// A header with a fixed value.
+    ApiKey {
+        /// Name of the header.
+        header: String,
+        /// Its value.
+        value: Secret<String>,
+    },
+    /// HTTP Basic.
+    Basic {
+        /// User name.
+        username: String,
+        /// Password.
+        password: Secret<String>,
+    },
+}
+
+/// A destination of webhooks.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// The tenant.
+    pub project: ProjectId,
+    /// For people.
+    pub name: String,
+    /// Where to POST.
+    pub url: Url,
+    /// Whose it is: what `fanout` events name.
+    pub owner_id: Option<String>,
+    /// Whether it takes deliveries.
+    pub status: EndpointStatus,
+    /// Every key it has, oldest first; those alive at sending time sign.
+    pub keys: Vec<EndpointKey>,
+    /// Whether the v1 contract's header has the advanced form (`t=…,v1=…`).
+    pub advanced_signatures: bool,
+    /// One deadline over connect, TLS, request, response headers and body.
+    pub http_timeout: Duration,
+    /// Attempts in flight at once; at least 1.
+    pub max_concurrency: u16,
+    /// Sent besides the signature.
+    pub authentication: Option<Authentication>,
+}
+
+impl Endpoint {
+    /// The keys that sign at that instant, oldest first.
+    pub fn live_keys(&self, at: Timestamp) -> impl Iterator<Item = &SigningKey> {
+        self.keys.iter().filter(move |key| key.expires_at.is_none_or(|end| at < end)).map(|key| &key.key)
+    }
+}
+
+/// One of an endpoint's keys.
+#[derive(Clone, Debug)]
+pub struct EndpointKey {
+    /// What signs.
+    pub key: SigningKey,
+    /// From when on it no longer signs; `None` while it is the current one.
+    pub expires_at: Option<Timestamp>,
+}

@@ -1,0 +1,320 @@
+//! Ids: 128 bits, time-ordered, ULID text outside, [`Uuid`] inside.
+//!
+//! The first 48 bits are milliseconds since the Unix epoch (the ULID layout), so that keys land on the
+//! right edge of a b-tree, rows can be partitioned by id, and a list sorted by id is sorted by time.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use rand::RngCore;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+
+/// Crockford's base 32, the alphabet of ULID text.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const RANDOM_BITS: u32 = 80;
+const RANDOM_MASK: u128 = (1 << RANDOM_BITS) - 1;
+
+/// Why a text is not an id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an id: expected 26 characters of Crockford base 32 (a ULID)")]
+pub struct ParseIdError(String);
+
+macro_rules! id {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u128);
+
+        impl $name {
+            /// From raw bits.
+            #[must_use]
+            pub const fn from_u128(bits: u128) -> Self {
+                Self(bits)
+            }
+
+            /// The raw bits.
+            #[must_use]
+            pub const fn as_u128(self) -> u128 {
+                self.0
+            }
+
+            /// As stored in Postgres.
+            #[must_use]
+            pub const fn as_uuid(self) -> Uuid {
+                Uuid::from_u128(self.0)
+            }
+
+            /// From a stored value.
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid.as_u128())
+            }
+
+            /// The instant in the id's first 48 bits, to the millisecond.
+            #[must_use]
+            pub const fn timestamp(self) -> Timestamp {
+                Timestamp::from_millis((self.0 >> RANDOM_BITS) as i64)
+            }
+
+            /// The smallest id of that instant: the lower bound of a time range.
+            #[must_use]
+            pub fn floor(at: Timestamp) -> Self {
+                Self(time_bits(at))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(std::str::from_utf8(&to_text(self.0)).map_err(|_| fmt::Error)?)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                parse(text).map(Self).ok_or_else(|| ParseIdError(text.chars().take(64).collect()))
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
+id! {
+    /// Id of a project (tenant).
+    ProjectId,
+    /// Id of a source.
+    SourceId,
+    /// Id of an event.
+    EventId,
+    /// Id of an endpoint.
+    EndpointId,
+    /// Id of a subscription.
+    SubscriptionId,
+    /// Id of a delivery.
+    DeliveryId,
+    /// Id of an attempt.
+    AttemptId,
+    /// Id of a quarantined message.
+    QuarantineId,
+    /// Id of an API key.
+    ApiKeyId,
+    /// Id of one run of one Longshore process: the owner of claims. A restart gets a new one.
+    ProcessId,
+}
+
+impl EventId {
+    /// The id of the event that a broker message becomes, derived from where the message came from.
+    ///
+    /// The same position always gives the same id, so that a redelivered message inserts nothing.
+    /// `position` is what the broker calls the message (RabbitMQ: the `message-id` property) and `at` the
+    /// producer's timestamp, which places the row in the same partition each time.
+    ///
+    /// Frozen: changing this causes duplicates for every message in flight during an upgrade.
+    #[must_use]
+    pub fn derive(source: SourceId, position: &[u8], at: Timestamp) -> Self {
+        Self(time_bits(at) | (digest(&[b"event", &source.0.to_be_bytes(), position]) & RANDOM_MASK))
+    }
+}
+
+impl EndpointId {
+    /// The id of the endpoint that a `dynamic` event creates for a URL nobody registered, the same in every
+    /// process. Frozen: changing this registers such endpoints a second time.
+    #[must_use]
+    pub fn derive(project: ProjectId, url: &str) -> Self {
+        Self(digest(&[b"endpoint", &project.0.to_be_bytes(), url.as_bytes()]))
+    }
+}
+
+impl SubscriptionId {
+    /// The id of the subscription that a `dynamic` event creates beside its endpoint. Frozen.
+    #[must_use]
+    pub fn derive(endpoint: EndpointId) -> Self {
+        Self(digest(&[b"subscription", &endpoint.0.to_be_bytes()]))
+    }
+}
+
+/// The identity of a message whose position alone cannot be an id: 128 bits over `parts`, each length-prefixed.
+///
+/// Frozen: changing this causes duplicates for messages redelivered across an upgrade.
+#[must_use]
+pub fn digest(parts: &[&[u8]]) -> u128 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash.finalize()[..16]);
+    u128::from_be_bytes(first)
+}
+
+/// Hands out ids that only ever grow within one generator, however many share a millisecond.
+pub struct IdGenerator {
+    state: Mutex<State>,
+}
+
+struct State {
+    last: u128,
+    rng: Box<dyn RngCore + Send>,
+}
+
+impl IdGenerator {
+    /// A generator that draws its random bits from `rng`; its first id is later than `start`.
+    pub fn new(start: Timestamp, rng: impl RngCore + Send + 'static) -> Self {
+        Self { state: Mutex::new(State { last: time_bits(start), rng: Box::new(rng) }) }
+    }
+
+    /// The next 128 bits: greater than all before, and of the time `at` unless that would go backwards.
+    pub fn next(&self, at: Timestamp) -> u128 {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = time_bits(at) | (random_bits(&mut *state.rng) & RANDOM_MASK);
+        state.last = if fresh >> RANDOM_BITS > state.last >> RANDOM_BITS {
+            fresh
+        } else {
+            // Same or earlier millisecond: step by a random amount, so that ids stay hard to guess.
+            state.last + 1 + u128::from(state.rng.next_u32())
+        };
+        state.last
+    }
+
+    /// A lower bound of every id that [`Self::next`] will hand out from now on.
+    pub fn watermark(&self) -> u128 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).last + 1
+    }
+
+    /// A new event id.
+    pub fn event(&self, at: Timestamp) -> EventId {
+        EventId(self.next(at))
+    }
+
+    /// A new delivery id.
+    pub fn delivery(&self, at: Timestamp) -> DeliveryId {
+        DeliveryId(self.next(at))
+    }
+
+    /// A new attempt id.
+    pub fn attempt(&self, at: Timestamp) -> AttemptId {
+        AttemptId(self.next(at))
+    }
+}
+
+impl fmt::Debug for IdGenerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdGenerator").finish_non_exhaustive()
+    }
+}
+
+fn random_bits(rng: &mut dyn RngCore) -> u128 {
+    (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64())
+}
+
+fn time_bits(at: Timestamp) -> u128 {
+    let millis = u64::try_from(at.as_millis()).unwrap_or(0).min((1 << 48) - 1);
+    u128::from(millis) << RANDOM_BITS
+}
+
+fn to_text(bits: u128) -> [u8; 26] {
+    std::array::from_fn(|at| {
+        let shift = 5 * (25 - at);
+        ALPHABET[((bits >> shift) & 31) as usize]
+    })
+}
+
+fn parse(text: &str) -> Option<u128> {
+    if text.len() != 26 || text.as_bytes()[0] > b'7' {
+        return None;
+    }
+    text.bytes().try_fold(0, |bits: u128, byte| {
+        let digit = ALPHABET.iter().position(|&letter| letter == byte.to_ascii_uppercase())?;
+        Some(bits << 5 | digit as u128)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn text_is_a_ulid() {
+        // From the ULID specification: 01ARZ3NDEKTSV4RRFFQ69G5FAV.
+        let id: EventId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+
+        assert_eq!(id.to_string(), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+        assert_eq!(id.timestamp().as_millis(), 1_469_922_850_259);
+        assert_eq!("01arz3ndektsv4rrffq69g5fav".parse::<EventId>().unwrap(), id);
+    }
+
+    #[test]
+    fn what_is_no_ulid_is_refused() {
+        for text in ["", "01ARZ3NDEKTSV4RRFFQ69G5FA", "81ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAU"] {
+            assert!(text.parse::<EventId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_derived_id_is_frozen() {
+        let source = SourceId::from_u128(7);
+        let id = EventId::derive(source, b"m-1", Timestamp::from_secs(1_700_000_000));
+
+        assert_eq!(id.to_string(), EventId::derive(source, b"m-1", Timestamp::from_secs(1_700_000_000)).to_string());
+        assert_eq!(id.timestamp(), Timestamp::from_secs(1_700_000_000));
+        assert_ne!(id, EventId::derive(SourceId::from_u128(8), b"m-1", Timestamp::from_secs(1_700_000_000)));
+        assert_ne!(id, EventId::derive(source, b"m-2", Timestamp::from_secs(1_700_000_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trips(bits: u128) {
+            let id = EventId::from_u128(bits);
+            prop_assert_eq!(id.to_string().parse::<EventId>().unwrap(), id);
+            prop_assert_eq!(EventId::from_uuid(id.as_uuid()), id);
+        }
+
+        #[test]
+        fn text_sorts_like_the_bits(a: u128, b: u128) {
+            let (a, b) = (EventId::from_u128(a), EventId::from_u128(b));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        #[test]
+        fn generated_ids_grow_even_when_the_clock_goes_back(steps in prop::collection::vec(-5_000i64..5_000, 1..200)) {
+            let ids = IdGenerator::new(Timestamp::EPOCH, StdRng::seed_from_u64(1));
+            let (mut now, mut last) = (1_700_000_000_000i64, 0);
+            for step in steps {
+                now += step;
+                let watermark = ids.watermark();
+                let next = ids.next(Timestamp::from_millis(now));
+                prop_assert!(next > last);
+                prop_assert!(watermark <= next);
+                last = next;
+            }
+        }
+    }
+}

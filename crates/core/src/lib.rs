@@ -1,0 +1,52 @@
+//! The domain of Longshore as pure values and rules.
+//!
+//! What it is for: every other crate speaks in these types. What it does not do: no IO, no runtime, no
+//! ambient time or randomness (both are parameters). Invariant: a value of these types is valid; parsing
+//! happens at the edge.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`ids`] | 128-bit, time-ordered ids; ids derived from a broker position |
+//! | [`clock`] | [`Timestamp`] and the [`Clock`] that hands it out |
+//! | [`event`] | [`Event`], its kind, its headers |
+//! | [`project`], [`endpoint`], [`subscription`] | the configured resources |
+//! | [`snapshot`] | all resources at one moment, indexed for matching |
+//! | [`filter`] | the filter language |
+//! | [`json`] | compaction that keeps the producer's bytes |
+//! | [`signature`] | the v1 contract's and Standard Webhooks signatures |
+//! | [`retry`], [`attempt`] | schedules, outcomes and the verdict |
+//! | [`delivery`] | delivery states |
+//! | [`quarantine`] | why a message could not become an event |
+//! | [`ports`] | the two narrow ports the pipeline needs from a store |
+
+pub mod attempt;
+pub mod clock;
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod filter;
+pub mod ids;
+pub mod json;
+pub mod ports;
+pub mod project;
+pub mod quarantine;
+pub mod retry;
+pub mod secret;
+pub mod signature;
+pub mod snapshot;
+pub mod subscription;
+
+pub use attempt::{Attempt, AttemptOutcome};
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use delivery::DeliveryState;
+pub use endpoint::{Endpoint, EndpointStatus};
+pub use event::{Event, EventKind, Headers};
+pub use ids::{
+    ApiKeyId, AttemptId, DeliveryId, EndpointId, EventId, IdGenerator, ProcessId, ProjectId, QuarantineId,
+    SourceId, SubscriptionId,
+};
+pub use project::Project;
+pub use retry::{RetrySchedule, Verdict, judge};
+pub use secret::Secret;
+pub use snapshot::Snapshot;
+pub use subscription::{Subscription, TypePattern};

@@ -1,0 +1,295 @@
+//! The two narrow ports through which the pipeline speaks to a store.
+//!
+//! They exist so that the same pipeline runs against Postgres in production and against an in-memory store
+//! with fault knobs, under paused time, in model tests. Both are cut by batch: one call is one transaction.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::attempt::Attempt;
+use crate::clock::Timestamp;
+use crate::endpoint::Endpoint;
+use crate::event::{Event, Headers};
+use crate::ids::{
+    DeliveryId, EndpointId, EventId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
+};
+use crate::quarantine::Reason;
+use crate::subscription::Subscription;
+use crate::subscription::TypePattern;
+
+/// Our own failure to store or load, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, overloaded or restarting. Nothing or everything of the call happened; repeating
+    /// the same call is safe and is what to do.
+    #[error("database unavailable: {0}")]
+    Unavailable(String),
+    /// The database refuses this data and always will. Some row of the batch is to blame.
+    #[error("database refused the data: {0}")]
+    Rejected(String),
+    /// Something is wrong with the installation: schema, rights, configuration.
+    #[error("{0}")]
+    Misconfigured(String),
+}
+
+impl StoreError {
+    /// Whether repeating the same call may succeed.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Misconfigured(_))
+    }
+}
+
+/// How a redelivery of an event's message is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// By the event's id: it is derived from the position, or nobody redelivers.
+    Id,
+    /// By this digest of the message's name at its source; always the same message.
+    Named(u128),
+    /// By this digest of the whole message; the same message only when the broker says `redelivered`.
+    Content {
+        /// Digest over source, routing and bytes.
+        digest: u128,
+        /// The broker's word that it delivered the message before.
+        redelivered: bool,
+    },
+}
+
+/// An event about to be stored, with the deliveries it makes if it is new.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The event.
+    pub event: Arc<Event>,
+    /// How a redelivery is recognised.
+    pub identity: Identity,
+    /// The deliveries of this event; stored only when the event is new and no duplicate.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// A delivery about to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// Why; `None` when the event named the endpoint and no subscription was asked.
+    pub subscription: Option<SubscriptionId>,
+    /// Whether it is kept in memory by this process (claimed) or waits in Postgres (spilled).
+    pub hand_over: bool,
+}
+
+/// A message that cannot become an event, kept with its raw bytes.
+#[derive(Clone, Debug)]
+pub struct QuarantinedMessage {
+    /// Its id; derived from the position where there is one, so that a redelivery is a no-op.
+    pub id: QuarantineId,
+    /// The tenant.
+    pub project: ProjectId,
+    /// Where it came from; `None` for HTTP.
+    pub source: Option<SourceId>,
+    /// The class of the fault.
+    pub reason: Reason,
+    /// A sentence for people; holds no payload.
+    pub detail: String,
+    /// The position at the broker, for people.
+    pub position: String,
+    /// The message's headers.
+    pub headers: Headers,
+    /// The raw bytes.
+    pub body: Bytes,
+    /// When we received it.
+    pub received_at: Timestamp,
+}
+
+/// What one transaction stores.
+#[derive(Clone, Debug, Default)]
+pub struct PersistBatch {
+    /// Events with their deliveries.
+    pub events: Vec<NewEvent>,
+    /// Messages that cannot become events.
+    pub quarantined: Vec<QuarantinedMessage>,
+}
+
+/// What became of an event of the batch, in the batch's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Stored now, with its deliveries. `claimed` is false when this process's lease was lost meanwhile: then
+    /// every delivery waits in Postgres, whatever `hand_over` said.
+    New {
+        /// Whether the deliveries marked `hand_over` belong to this process.
+        claimed: bool,
+    },
+    /// Stored now and marked: its idempotency key was seen before. It has no deliveries.
+    Duplicate,
+    /// Stored before, by this very message: a redelivery. Nothing was written.
+    Known,
+}
+
+/// A URL named by a `dynamic` event that is no endpoint of the project yet.
+#[derive(Clone, Debug)]
+pub struct DynamicEndpoint {
+    /// [`EndpointId::derive`] of project and URL.
+    pub id: EndpointId,
+    /// The tenant.
+    pub project: ProjectId,
+    /// Where to POST.
+    pub url: url::Url,
+    /// Signing secret; generated when absent.
+    pub secret: Option<crate::Secret<String>>,
+    /// What it subscribes to.
+    pub event_types: Vec<TypePattern>,
+}
+
+/// The durable log of events.
+pub trait EventLog: Send + Sync + 'static {
+    /// Stores the batch in one transaction and says what became of each event, in order.
+    ///
+    /// Repeating a call whose result is unknown is safe: events and deliveries stored by the lost call are
+    /// reported as [`Stored::New`] again, because they carry the same ids.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is known to be stored.
+    fn persist(
+        &self,
+        batch: &PersistBatch,
+    ) -> impl Future<Output = Result<Vec<Stored>, StoreError>> + Send;
+
+    /// The time range in which a derived id finds a partition: a producer's timestamp outside it cannot place
+    /// the event, so the message is recognised by [`Identity::Named`] instead.
+    fn id_window(&self) -> (Timestamp, Timestamp);
+
+    /// Registers endpoints that `dynamic` events name, each with a subscription; returns what is there now.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing was registered.
+    fn register_dynamic(
+        &self,
+        endpoints: &[DynamicEndpoint],
+    ) -> impl Future<Output = Result<Vec<(Endpoint, Subscription)>, StoreError>> + Send;
+}
+
+/// A delivery of which this process is the only owner until its lease ends.
+#[derive(Clone, Debug)]
+pub struct ClaimedDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The event it delivers.
+    pub event: Arc<Event>,
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// Why.
+    pub subscription: Option<SubscriptionId>,
+    /// Attempts made so far.
+    pub attempts: u16,
+    /// Whether it has a row in the schedule: false for a fresh delivery handed over in memory.
+    pub scheduled: bool,
+    /// Who owned it when it was claimed; a record by anyone else is refused.
+    pub owner: ProcessId,
+}
+
+/// How many due deliveries of an endpoint this process has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// At most this many.
+    pub max: u32,
+}
+
+/// An endpoint with deliveries waiting in Postgres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// When its first delivery is due, on the database's clock.
+    pub due_at: Timestamp,
+}
+
+/// The next state of a delivery after an attempt, or instead of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Delivered.
+    Success,
+    /// To be tried again this long from now.
+    RetryAfter(Duration),
+    /// Given up.
+    Failure,
+    /// Not sent: the endpoint is inactive or gone.
+    Discarded,
+    /// Not sent now: back to Postgres to wait, no attempt counted.
+    Parked(Duration),
+}
+
+/// What a process did with a claimed delivery.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The event it delivers.
+    pub event: EventId,
+    /// The tenant.
+    pub project: ProjectId,
+    /// Where it went.
+    pub endpoint: EndpointId,
+    /// The owner under whose claim it was made: the fence.
+    pub owner: ProcessId,
+    /// Attempts made, this one included.
+    pub attempts: u16,
+    /// Whether the delivery has a row in the schedule.
+    pub scheduled: bool,
+    /// The attempt on record; `None` when nothing was sent.
+    pub attempt: Option<Attempt>,
+    /// Where the delivery goes from here.
+    pub next: Next,
+}
+
+/// The deliveries of a process: those it holds, those it can take, and those it is done with.
+pub trait DeliveryQueue: Send + Sync + 'static {
+    /// The owner under which this process holds claims right now. It changes when the lease was lost.
+    fn owner(&self) -> ProcessId;
+
+    /// Renews this process's lease and takes over what dead processes left behind (it becomes due at once).
+    /// `oldest` is the smallest id of a fresh delivery this process may still hold: where a successor has to
+    /// look if this process dies.
+    ///
+    /// Returns false when the lease had been lost: every claim is gone, [`Self::owner`] is new, and whatever
+    /// is held in memory must be dropped.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the lease was not renewed.
+    fn heartbeat(&self, oldest: DeliveryId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Endpoints with deliveries due now or soonest, at most `max`, sorted by nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn waiting(&self, max: u32) -> impl Future<Output = Result<Vec<Waiting>, StoreError>> + Send;
+
+    /// Claims due deliveries for at most `lease`, by endpoint.
+    ///
+    /// # Errors
+    /// [`StoreError`]: if the reply was lost, what was claimed is due again after `lease`.
+    fn claim(
+        &self,
+        demand: &[Demand],
+        lease: Duration,
+    ) -> impl Future<Output = Result<Vec<ClaimedDelivery>, StoreError>> + Send;
+
+    /// Records outcomes in one transaction and returns how many were refused because the claim was lost.
+    /// Repeating a call whose result is unknown is safe.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is known to be recorded.
+    fn record(&self, outcomes: &[Outcome]) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Gives this process's lease back: whatever it still holds is due at once for everybody else.
+    ///
+    /// # Errors
+    /// [`StoreError`]: others have to wait for the lease to end.
+    fn resign(&self, oldest: DeliveryId) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

@@ -1,0 +1,78 @@
+//! A project: the tenant boundary and the settings its deliveries share.
+
+use serde::{Deserialize, Serialize};
+
+use crate::filter::Semantics;
+use crate::ids::ProjectId;
+use crate::retry::RetrySchedule;
+use crate::signature::{Encoding, Hash};
+
+/// The tenant boundary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Project {
+    /// Its id.
+    pub id: ProjectId,
+    /// For people.
+    pub name: String,
+    /// What its deliveries share.
+    pub settings: ProjectSettings,
+}
+
+/// What the deliveries of a project share. Stored as JSON; absent keys take the default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProjectSettings {
+    /// Largest request body at ingest, in bytes.
+    pub max_payload_bytes: usize,
+    /// When a delivery is tried again, unless its subscription says otherwise.
+    pub retry: RetrySchedule,
+    /// How deliveries are signed.
+    pub signature: SignatureSettings,
+    /// How filters treat absent keys and mixed types.
+    pub filter_semantics: Semantics,
+    /// Header that carries the event's idempotency key to the endpoint, when it has one.
+    pub idempotency_header: String,
+    /// Whether to send `X-Convoy-Event-ID` and `X-Convoy-EventDelivery-ID`.
+    pub add_event_id_trace_headers: bool,
+}
+
+impl Default for ProjectSettings {
+    fn default() -> Self {
+        Self {
+            max_payload_bytes: 1024 * 1024,
+            retry: RetrySchedule::default(),
+            signature: SignatureSettings::default(),
+            filter_semantics: Semantics::Strict,
+            idempotency_header: "X-Convoy-Idempotency-Key".to_owned(),
+            add_event_id_trace_headers: false,
+        }
+    }
+}
+
+/// Which signature headers a delivery carries. Both sets are on by default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignatureSettings {
+    /// Whether to send the v1 contract's header.
+    pub convoy: bool,
+    /// Whether to send `webhook-id`, `webhook-timestamp` and `webhook-signature` (Standard Webhooks).
+    pub standard: bool,
+    /// Name of the v1 contract's header.
+    pub header: String,
+    /// Hash of the v1 contract's signature.
+    pub hash: Hash,
+    /// Encoding of the v1 contract's signature.
+    pub encoding: Encoding,
+}
+
+impl Default for SignatureSettings {
+    fn default() -> Self {
+        Self {
+            convoy: true,
+            standard: true,
+            header: "X-Convoy-Signature".to_owned(),
+            hash: Hash::Sha256,
+            encoding: Encoding::Hex,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Why a source ended, by what can be done about it.
+
+/// Why a source ended. Messages are lower-case and hold neither payload nor credentials.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The connection is gone; a new one may work at once.
+    #[error("disconnected: {0}")]
+    Disconnected(String),
+    /// The broker refuses the credentials or the rights.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// The configuration cannot work: no such queue, bad option.
+    #[error("misconfigured: {0}")]
+    Misconfigured(String),
+    /// The source was closed.
+    #[error("closed")]
+    Closed,
+}
+
+impl SourceError {
+    /// Whether a new connection may work without anybody changing anything.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Disconnected(_))
+    }
+}
