@@ -48,11 +48,16 @@ impl StoreError {
 pub enum Identity {
     /// By the event's id: it is derived from the position, or nobody redelivers.
     Id,
-    /// By this digest of the message's name at its source; always the same message.
-    Named(u128),
+    /// By this digest of the name it has at its source: two messages with one name are one.
+    Named {
+        /// Digest over source and name.
+        digest: u128,
+        /// The broker's word that it delivered the message before: then days back are searched as well.
+        redelivered: bool,
+    },
     /// By this digest of the whole message; the same message only when the broker says `redelivered`.
     Content {
-        /// Digest over source, routing and bytes.
+        /// Digest over source, address, headers and body.
         digest: u128,
         /// The broker's word that it delivered the message before.
         redelivered: bool,

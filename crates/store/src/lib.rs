@@ -1,1 +1,2 @@
-//! Placeholder.
+//! Postgres, all of it: the only crate that names sqlx.
+pub mod seal;
