@@ -211,8 +211,8 @@ pub struct Demand {
 pub struct Waiting {
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// When its first delivery is due, on the database's clock.
-    pub due_at: Timestamp,
+    /// How long until its first delivery is due, on the database's clock; zero when it is due now.
+    pub due_in: Duration,
 }
 
 /// The next state of a delivery after an attempt, or instead of one.

@@ -1,2 +1,33 @@
 //! Postgres, all of it: the only crate that names sqlx.
+//!
+//! What it is for: the two ports of the pipeline ([`EventLog`](longshore_core::ports::EventLog),
+//! [`DeliveryQueue`](longshore_core::ports::DeliveryQueue)), the configuration feed, migrations, partitions.
+//! What it does not do: decide anything about events; no rule lives in SQL but uniqueness, states and fences.
+//! Invariants: one call of a port is one transaction; nobody waits on the network inside one; every write of a
+//! claimed delivery is fenced by its claim; leases are measured on the database's clock.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`connect`] | settings, the pool, [`Store`] |
+//! | [`migrate`] | the schema's version |
+//! | `event_log` | ingest's transaction |
+//! | `delivery_queue` | claims, outcomes |
+//! | `lease` | this process's lease and the burial of dead ones |
+//! | [`feed`] | the configuration snapshot that follows changes |
+//! | [`partitions`] | created ahead, dropped by retention |
+//! | [`seal`] | credentials at rest, API key hashes |
+
+pub mod connect;
+mod delivery_queue;
+mod error;
+mod event_log;
+pub mod feed;
+mod lease;
+pub mod migrate;
+pub mod partitions;
+mod rows;
 pub mod seal;
+
+pub use connect::{Settings, Store, connect};
+pub use feed::{ApiKey, Config, SourceRecord};
+pub use seal::Keys;

@@ -51,7 +51,7 @@ impl Keys {
         };
         Ok(Self {
             sealing: ChaCha20Poly1305::new(&Key::from(derive(b"longshore/seal/1")?)),
-            api_keys: <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&derive(b"longshore/api-key/1")?)
+            api_keys: Hmac::<Sha256>::new_from_slice(&derive(b"longshore/api-key/1")?)
                 .map_err(|_| SealError::BadKey)?,
         })
     }

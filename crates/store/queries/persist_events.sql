@@ -1,0 +1,80 @@
+-- One statement, one round trip, one commit for a whole batch. Every CTE sees the same snapshot; order between
+-- them is made by reading what the earlier one RETURNs.
+WITH me AS (
+    -- While this lock is held nobody can declare this process dead and search for its claims.
+    SELECT id FROM processes WHERE id = $1 FOR KEY SHARE
+),
+input AS MATERIALIZED (
+    SELECT *
+    FROM unnest(
+        $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::bytea[], $12::timestamptz[], $13::uuid[], $14::boolean[], $15::boolean[]
+    ) AS t (
+        project_id, id, source_id, kind, endpoint_id, owner_id, event_type, idempotency_key,
+        headers, body, received_at, digest, is_named, is_redelivered
+    )
+),
+marks AS (
+    INSERT INTO message_identities (seen_on, digest, event_id)
+    SELECT (now() AT TIME ZONE 'utc')::date, i.digest, i.id
+    FROM input i
+    WHERE i.digest IS NOT NULL
+        -- The primary key finds a message of today; only a redelivered one can be of an earlier day.
+        AND NOT (i.is_redelivered AND EXISTS (
+            SELECT FROM message_identities m WHERE m.digest = i.digest
+        ))
+    ORDER BY i.digest
+    ON CONFLICT DO NOTHING
+    RETURNING event_id
+),
+accepted AS MATERIALIZED (
+    SELECT i.*
+    FROM input i
+    WHERE i.digest IS NULL
+        -- The same bytes twice are two messages unless the broker says it is the same one again.
+        OR NOT (i.is_named OR i.is_redelivered)
+        OR i.id IN (SELECT event_id FROM marks)
+),
+keys AS (
+    INSERT INTO idempotency_keys (project_id, key, event_id)
+    SELECT a.project_id, a.idempotency_key, a.id
+    FROM accepted a
+    WHERE a.idempotency_key IS NOT NULL
+    ORDER BY a.project_id, a.idempotency_key, a.id
+    ON CONFLICT DO NOTHING
+    RETURNING event_id
+),
+fresh AS (
+    INSERT INTO events (
+        project_id, id, source_id, kind, endpoint_id, owner_id, event_type, idempotency_key, is_duplicate,
+        headers, body, received_at
+    )
+    SELECT
+        a.project_id, a.id, a.source_id, a.kind, a.endpoint_id, a.owner_id, a.event_type, a.idempotency_key,
+        a.idempotency_key IS NOT NULL AND a.id NOT IN (SELECT event_id FROM keys),
+        a.headers::json, a.body, a.received_at
+    FROM accepted a
+    ON CONFLICT DO NOTHING
+    RETURNING project_id, id, is_duplicate
+),
+made AS (
+    INSERT INTO deliveries (project_id, id, event_id, endpoint_id, subscription_id, claimed_by, state)
+    SELECT
+        d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id,
+        CASE WHEN d.hand_over THEN (SELECT id FROM me) END,
+        CASE WHEN d.hand_over AND EXISTS (SELECT FROM me) THEN 'Processing' ELSE 'Scheduled' END
+    FROM unnest($16::uuid[], $17::uuid[], $18::uuid[], $19::uuid[], $20::uuid[], $21::boolean[])
+        AS d (project_id, event_id, id, endpoint_id, subscription_id, hand_over)
+    JOIN fresh f ON f.id = d.event_id AND f.project_id = d.project_id
+    WHERE NOT f.is_duplicate
+    RETURNING project_id, id, event_id, endpoint_id, claimed_by
+),
+waiting AS (
+    INSERT INTO schedule (delivery_id, project_id, endpoint_id, event_id, due_at)
+    SELECT id, project_id, endpoint_id, event_id, now() FROM made WHERE claimed_by IS NULL
+)
+SELECT
+    f.id AS "id!",
+    f.is_duplicate AS "is_duplicate!",
+    EXISTS (SELECT FROM me) AS "is_claimed!"
+FROM fresh f

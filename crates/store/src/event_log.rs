@@ -1,0 +1,251 @@
+//! Ingest's transaction: a whole batch in one statement.
+
+use std::collections::HashMap;
+
+use longshore_core::endpoint::Endpoint;
+use longshore_core::event::Target;
+use longshore_core::ports::{
+    DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError, Stored,
+};
+use longshore_core::subscription::Subscription;
+use longshore_core::{EventId, ProcessId, Timestamp};
+use sqlx::{PgConnection, PgExecutor};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::connect::Store;
+use crate::error::sort;
+
+/// What the statement says of an event it stored.
+#[derive(Clone, Copy)]
+struct Fresh {
+    is_duplicate: bool,
+    is_claimed: bool,
+}
+
+impl EventLog for Store {
+    async fn persist(&self, batch: &PersistBatch) -> Result<Vec<Stored>, StoreError> {
+        let owner = self.current_owner();
+        let fresh = if batch.quarantined.is_empty() {
+            // A single statement is its own transaction: no BEGIN, no COMMIT, one round trip.
+            insert_events(self.pool(), owner, &batch.events).await?
+        } else {
+            let mut transaction = self.pool().begin().await.map_err(sort)?;
+            let fresh = insert_events(&mut *transaction, owner, &batch.events).await?;
+            insert_quarantined(&mut transaction, &batch.quarantined).await?;
+            transaction.commit().await.map_err(sort)?;
+            fresh
+        };
+        let mut stored: Vec<Stored> = batch
+            .events
+            .iter()
+            .map(|new| match fresh.get(&new.event.id) {
+                Some(Fresh { is_duplicate: true, .. }) => Stored::Duplicate,
+                Some(Fresh { is_claimed, .. }) => Stored::New { claimed: *is_claimed },
+                None => Stored::Known,
+            })
+            .collect();
+        recognise_own(self, owner, &batch.events, &mut stored).await?;
+        Ok(stored)
+    }
+
+    fn id_window(&self) -> (Timestamp, Timestamp) {
+        self.window()
+    }
+
+    async fn register_dynamic(
+        &self,
+        endpoints: &[DynamicEndpoint],
+    ) -> Result<Vec<(Endpoint, Subscription)>, StoreError> {
+        crate::rows::register_dynamic(self, endpoints).await
+    }
+}
+
+async fn insert_events(
+    executor: impl PgExecutor<'_>,
+    owner: ProcessId,
+    events: &[NewEvent],
+) -> Result<HashMap<EventId, Fresh>, StoreError> {
+    if events.is_empty() {
+        return Ok(HashMap::new());
+    }
+    // Rows are written in the order of their ids, so that two processes that got the same messages wait for each
+    // other and do not deadlock.
+    let mut sorted: Vec<&NewEvent> = events.iter().collect();
+    sorted.sort_unstable_by_key(|new| new.event.id);
+    let event_columns = EventColumns::of(&sorted);
+    let delivery_columns = DeliveryColumns::of(&sorted);
+    let rows = sqlx::query_file!(
+        "queries/persist_events.sql",
+        owner.as_uuid(),
+        &event_columns.project,
+        &event_columns.id,
+        &event_columns.source as _,
+        &event_columns.kind as _,
+        &event_columns.endpoint as _,
+        &event_columns.owner as _,
+        &event_columns.event_type as _,
+        &event_columns.idempotency_key as _,
+        &event_columns.headers,
+        &event_columns.body as _,
+        &event_columns.received_at,
+        &event_columns.digest as _,
+        &event_columns.is_named,
+        &event_columns.is_redelivered,
+        &delivery_columns.project,
+        &delivery_columns.event,
+        &delivery_columns.id,
+        &delivery_columns.endpoint,
+        &delivery_columns.subscription as _,
+        &delivery_columns.hand_over,
+    )
+    .fetch_all(executor)
+    .await
+    .map_err(sort)?;
+    let fresh = rows.into_iter().map(|row| {
+        let fresh = Fresh { is_duplicate: row.is_duplicate, is_claimed: row.is_claimed };
+        (EventId::from_uuid(row.id), fresh)
+    });
+    Ok(fresh.collect())
+}
+
+/// An event that was there already may be our own: the reply to an earlier commit of the same batch was lost. Then
+/// its deliveries carry the ids we gave them, and whoever holds them is what the row says.
+async fn recognise_own(
+    store: &Store,
+    owner: ProcessId,
+    events: &[NewEvent],
+    stored: &mut [Stored],
+) -> Result<(), StoreError> {
+    let (mut projects, mut ids) = (Vec::new(), Vec::new());
+    for (new, _) in events.iter().zip(&*stored).filter(|(_, stored)| **stored == Stored::Known) {
+        projects.extend(new.deliveries.iter().map(|_| new.event.project.as_uuid()));
+        ids.extend(new.deliveries.iter().map(|delivery| delivery.id.as_uuid()));
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query_file!("queries/find_deliveries.sql", &projects, &ids)
+        .fetch_all(store.pool())
+        .await
+        .map_err(sort)?;
+    let mut own: HashMap<EventId, bool> = HashMap::new();
+    for row in rows {
+        *own.entry(EventId::from_uuid(row.event_id)).or_default() |= row.claimed_by == Some(owner.as_uuid());
+    }
+    for (new, stored) in events.iter().zip(stored) {
+        if let (Stored::Known, Some(claimed)) = (*stored, own.get(&new.event.id)) {
+            *stored = Stored::New { claimed: *claimed };
+        }
+    }
+    Ok(())
+}
+
+async fn insert_quarantined(
+    connection: &mut PgConnection,
+    messages: &[QuarantinedMessage],
+) -> Result<(), StoreError> {
+    let column = |of: fn(&QuarantinedMessage) -> String| messages.iter().map(of).collect::<Vec<_>>();
+    let sources: Vec<Option<Uuid>> = messages.iter().map(|m| m.source.map(|id| id.as_uuid())).collect();
+    let bodies: Vec<&[u8]> = messages.iter().map(|m| &*m.body).collect();
+    sqlx::query_file!(
+        "queries/quarantine.sql",
+        &messages.iter().map(|m| m.project.as_uuid()).collect::<Vec<_>>(),
+        &messages.iter().map(|m| m.id.as_uuid()).collect::<Vec<_>>(),
+        &sources as _,
+        &column(|m| m.reason.to_string()),
+        &column(|m| without_nul(&m.detail)),
+        &column(|m| without_nul(&m.position)),
+        &column(|m| m.headers.to_json()),
+        &bodies as _,
+        &messages.iter().map(|m| m.received_at.to_utc()).collect::<Vec<_>>(),
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(sort)
+}
+
+/// Postgres' `text` cannot hold a NUL character.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// The columns of a batch of events: one array parameter each.
+#[derive(Default)]
+struct EventColumns<'a> {
+    project: Vec<Uuid>,
+    id: Vec<Uuid>,
+    source: Vec<Option<Uuid>>,
+    kind: Vec<&'a str>,
+    endpoint: Vec<Option<Uuid>>,
+    owner: Vec<Option<&'a str>>,
+    event_type: Vec<&'a str>,
+    idempotency_key: Vec<Option<&'a str>>,
+    headers: Vec<String>,
+    body: Vec<&'a [u8]>,
+    received_at: Vec<OffsetDateTime>,
+    digest: Vec<Option<Uuid>>,
+    is_named: Vec<bool>,
+    is_redelivered: Vec<bool>,
+}
+
+impl<'a> EventColumns<'a> {
+    fn of(events: &[&'a NewEvent]) -> Self {
+        let mut columns = Self::default();
+        for new in events {
+            let event = &*new.event;
+            columns.project.push(event.project.as_uuid());
+            columns.id.push(event.id.as_uuid());
+            columns.source.push(event.source.map(|id| id.as_uuid()));
+            columns.kind.push(event.target.kind().as_str());
+            columns.endpoint.push(event.target.endpoint().map(|id| id.as_uuid()));
+            columns.owner.push(match &event.target {
+                Target::Fanout(owner) => Some(owner),
+                _ => None,
+            });
+            columns.event_type.push(&event.event_type);
+            columns.idempotency_key.push(event.idempotency_key.as_deref());
+            columns.headers.push(event.headers.to_json());
+            columns.body.push(&event.body);
+            columns.received_at.push(event.received_at.to_utc());
+            let (digest, is_named, is_redelivered) = match new.identity {
+                Identity::Id => (None, false, false),
+                Identity::Named { digest, redelivered } => (Some(Uuid::from_u128(digest)), true, redelivered),
+                Identity::Content { digest, redelivered } => (Some(Uuid::from_u128(digest)), false, redelivered),
+            };
+            columns.digest.push(digest);
+            columns.is_named.push(is_named);
+            columns.is_redelivered.push(is_redelivered);
+        }
+        columns
+    }
+}
+
+/// The columns of the deliveries that a batch of events makes.
+#[derive(Default)]
+struct DeliveryColumns {
+    project: Vec<Uuid>,
+    event: Vec<Uuid>,
+    id: Vec<Uuid>,
+    endpoint: Vec<Uuid>,
+    subscription: Vec<Option<Uuid>>,
+    hand_over: Vec<bool>,
+}
+
+impl DeliveryColumns {
+    fn of(events: &[&NewEvent]) -> Self {
+        let mut columns = Self::default();
+        for new in events {
+            for delivery in &new.deliveries {
+                columns.project.push(new.event.project.as_uuid());
+                columns.event.push(new.event.id.as_uuid());
+                columns.id.push(delivery.id.as_uuid());
+                columns.endpoint.push(delivery.endpoint.as_uuid());
+                columns.subscription.push(delivery.subscription.map(|id| id.as_uuid()));
+                columns.hand_over.push(delivery.hand_over);
+            }
+        }
+        columns
+    }
+}

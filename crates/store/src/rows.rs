@@ -1,0 +1,247 @@
+//! Rows of the configuration tables as domain values.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use longshore_core::endpoint::{Authentication, Endpoint, EndpointKey};
+use longshore_core::filter::{Filter, FilterError, FilterSet};
+use longshore_core::ports::{DynamicEndpoint, StoreError};
+use longshore_core::project::{Project, ProjectSettings};
+use longshore_core::retry::RetrySchedule;
+use longshore_core::signature::SigningKey;
+use longshore_core::subscription::{Subscription, TypePattern};
+use longshore_core::{EndpointId, ProjectId, Secret, SubscriptionId, Timestamp};
+use rand::TryRngCore;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::connect::Store;
+use crate::error::sort;
+use crate::seal::Keys;
+
+/// How an endpoint's authentication is kept inside its seal.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum StoredAuthentication {
+    ApiKey { header: String, value: String },
+    Basic { username: String, password: String },
+}
+
+/// How a filter of a subscription is kept.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StoredFilter {
+    pub(crate) event_type: TypePattern,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) headers: Option<Value>,
+}
+
+/// A stored value that does not parse: the row is named, its content is not shown.
+fn bad(table: &str, id: Uuid, problem: impl std::fmt::Display) -> StoreError {
+    StoreError::Misconfigured(format!("{table} row {id}: {problem}"))
+}
+
+pub(crate) async fn projects(connection: &mut PgConnection) -> Result<Vec<Project>, StoreError> {
+    let rows = sqlx::query!("SELECT id, name, settings FROM projects").fetch_all(connection).await.map_err(sort)?;
+    rows.into_iter()
+        .map(|row| {
+            let settings: ProjectSettings =
+                serde_json::from_value(row.settings).map_err(|error| bad("projects", row.id, error))?;
+            Ok(Project { id: ProjectId::from_uuid(row.id), name: row.name, settings })
+        })
+        .collect()
+}
+
+/// Every endpoint with its keys, or only those asked for.
+pub(crate) async fn endpoints(
+    connection: &mut PgConnection,
+    keys: &Keys,
+    only: Option<&[Uuid]>,
+) -> Result<Vec<Endpoint>, StoreError> {
+    let mut secrets: HashMap<Uuid, Vec<EndpointKey>> = HashMap::new();
+    let rows = sqlx::query!(
+        "SELECT endpoint_id, id, sealed, expires_at FROM endpoint_secrets
+         WHERE $1::uuid[] IS NULL OR endpoint_id = ANY ($1)
+         ORDER BY endpoint_id, created_at, id",
+        only as _
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(sort)?;
+    for row in rows {
+        let text = open_text(keys, &row.sealed, row.id).map_err(|error| bad("endpoint_secrets", row.id, error))?;
+        let key = SigningKey::parse(&text).map_err(|error| bad("endpoint_secrets", row.id, error))?;
+        let expires_at = row.expires_at.map(Timestamp::from_utc);
+        secrets.entry(row.endpoint_id).or_default().push(EndpointKey { key, expires_at });
+    }
+    let rows = sqlx::query!(
+        "SELECT project_id, id, name, url, owner_id, status, advanced_signatures, http_timeout_ms, max_concurrency,
+             sealed_auth
+         FROM endpoints
+         WHERE $1::uuid[] IS NULL OR id = ANY ($1)",
+        only as _
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(sort)?;
+    rows.into_iter()
+        .map(|row| {
+            let authentication = match &row.sealed_auth {
+                Some(sealed) => Some(
+                    open_authentication(keys, sealed, row.id).map_err(|error| bad("endpoints", row.id, error))?,
+                ),
+                None => None,
+            };
+            Ok(Endpoint {
+                id: EndpointId::from_uuid(row.id),
+                project: ProjectId::from_uuid(row.project_id),
+                name: row.name,
+                url: row.url.parse().map_err(|error| bad("endpoints", row.id, error))?,
+                owner_id: row.owner_id,
+                status: row.status.parse().map_err(|error| bad("endpoints", row.id, error))?,
+                keys: secrets.remove(&row.id).unwrap_or_default(),
+                advanced_signatures: row.advanced_signatures,
+                http_timeout: Duration::from_millis(u64::try_from(row.http_timeout_ms).unwrap_or(0)),
+                max_concurrency: u16::try_from(row.max_concurrency).unwrap_or(1),
+                authentication,
+            })
+        })
+        .collect()
+}
+
+/// Every subscription, or only those asked for.
+pub(crate) async fn subscriptions(
+    connection: &mut PgConnection,
+    only: Option<&[Uuid]>,
+) -> Result<Vec<Subscription>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT project_id, id, endpoint_id, name, event_types, filters, retry FROM subscriptions
+         WHERE $1::uuid[] IS NULL OR id = ANY ($1)",
+        only as _
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(sort)?;
+    rows.into_iter()
+        .map(|row| {
+            let fault = |problem: String| bad("subscriptions", row.id, problem);
+            let event_types: Result<Vec<TypePattern>, _> = row.event_types.iter().map(|text| text.parse()).collect();
+            let filters: Vec<StoredFilter> =
+                serde_json::from_value(row.filters).map_err(|error| fault(error.to_string()))?;
+            let filters: Result<Vec<_>, FilterError> = filters
+                .into_iter()
+                .map(|stored| {
+                    let body = stored.body.as_ref().map(Filter::parse).transpose()?;
+                    let headers = stored.headers.as_ref().map(Filter::parse).transpose()?;
+                    Ok((stored.event_type, FilterSet { body, headers }))
+                })
+                .collect();
+            let retry: Option<RetrySchedule> = row
+                .retry
+                .map(serde_json::from_value)
+                .transpose()
+                .map_err(|error| fault(error.to_string()))?;
+            Ok(Subscription {
+                id: SubscriptionId::from_uuid(row.id),
+                project: ProjectId::from_uuid(row.project_id),
+                endpoint: EndpointId::from_uuid(row.endpoint_id),
+                name: row.name,
+                event_types: event_types.map_err(|error| fault(error.to_string()))?,
+                filters: filters.map_err(|error| fault(error.to_string()))?,
+                retry,
+            })
+        })
+        .collect()
+}
+
+/// See [`longshore_core::ports::EventLog::register_dynamic`].
+pub(crate) async fn register_dynamic(
+    store: &Store,
+    wanted: &[DynamicEndpoint],
+) -> Result<Vec<(Endpoint, Subscription)>, StoreError> {
+    let keys = store.keys();
+    let mut random = rand::rngs::OsRng.unwrap_err();
+    let mut transaction = store.pool().begin().await.map_err(sort)?;
+    let mut sorted: Vec<&DynamicEndpoint> = wanted.iter().collect();
+    sorted.sort_unstable_by_key(|endpoint| endpoint.id);
+    for endpoint in sorted {
+        let subscription = SubscriptionId::derive(endpoint.id);
+        let made = sqlx::query!(
+            "INSERT INTO endpoints (project_id, id, name, url) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            endpoint.project.as_uuid(),
+            endpoint.id.as_uuid(),
+            endpoint.url.host_str().unwrap_or("dynamic"),
+            endpoint.url.as_str(),
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(sort)?;
+        if made.rows_affected() == 1 {
+            let secret = match &endpoint.secret {
+                Some(secret) => secret.clone(),
+                None => Secret::new(SigningKey::generate(&mut random)),
+            };
+            let sealed = keys
+                .seal(secret.expose().as_bytes(), endpoint.id.as_uuid().as_bytes(), &mut random)
+                .map_err(|error| StoreError::Misconfigured(error.to_string()))?;
+            // The endpoint's first secret has the endpoint's own id.
+            sqlx::query!(
+                "INSERT INTO endpoint_secrets (project_id, endpoint_id, id, sealed) VALUES ($1, $2, $2, $3)
+                 ON CONFLICT DO NOTHING",
+                endpoint.project.as_uuid(),
+                endpoint.id.as_uuid(),
+                sealed,
+            )
+            .execute(&mut *transaction)
+            .await
+            .map_err(sort)?;
+        }
+        let types: Vec<String> = endpoint.event_types.iter().map(ToString::to_string).collect();
+        sqlx::query!(
+            "INSERT INTO subscriptions (project_id, id, endpoint_id, name, event_types) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (id) DO UPDATE SET event_types = excluded.event_types",
+            endpoint.project.as_uuid(),
+            subscription.as_uuid(),
+            endpoint.id.as_uuid(),
+            "dynamic",
+            &types,
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(sort)?;
+    }
+    let ids: Vec<Uuid> = wanted.iter().map(|endpoint| endpoint.id.as_uuid()).collect();
+    let subscription_ids: Vec<Uuid> =
+        wanted.iter().map(|endpoint| SubscriptionId::derive(endpoint.id).as_uuid()).collect();
+    let found = endpoints(&mut transaction, keys, Some(&ids)).await?;
+    let mut subscribed: HashMap<EndpointId, Subscription> = subscriptions(&mut transaction, Some(&subscription_ids))
+        .await?
+        .into_iter()
+        .map(|subscription| (subscription.endpoint, subscription))
+        .collect();
+    transaction.commit().await.map_err(sort)?;
+    Ok(found.into_iter().filter_map(|endpoint| subscribed.remove(&endpoint.id).map(|s| (endpoint, s))).collect())
+}
+
+fn open_text(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<String, String> {
+    let plain = keys.open(sealed, id.as_bytes()).map_err(|error| error.to_string())?;
+    String::from_utf8(plain).map_err(|_| "not text".to_owned())
+}
+
+fn open_authentication(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<Authentication, String> {
+    let text = open_text(keys, sealed, id)?;
+    // The parser's own words could quote the credential.
+    let stored: StoredAuthentication =
+        serde_json::from_str(&text).map_err(|_| "the sealed authentication is not understood".to_owned())?;
+    Ok(match stored {
+        StoredAuthentication::ApiKey { header, value } => {
+            Authentication::ApiKey { header, value: Secret::new(value) }
+        }
+        StoredAuthentication::Basic { username, password } => {
+            Authentication::Basic { username, password: Secret::new(password) }
+        }
+    })
+}
