@@ -182,8 +182,10 @@ mod tests {
 
     #[test]
     fn headers_keep_order_case_and_repeats() {
-        let headers: Headers =
-            [("X-A", "1"), ("x-b", "2"), ("X-A", "3")].map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect();
+        let headers: Headers = [("X-A", "1"), ("x-b", "2"), ("X-A", "3")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into_iter()
+            .collect();
 
         assert_eq!(headers.to_json(), r#"[["X-A","1"],["x-b","2"],["X-A","3"]]"#);
         assert_eq!(Headers::from_json(&headers.to_json()).unwrap(), headers);

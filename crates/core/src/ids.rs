@@ -273,7 +273,9 @@ mod tests {
 
     #[test]
     fn what_is_no_ulid_is_refused() {
-        for text in ["", "01ARZ3NDEKTSV4RRFFQ69G5FA", "81ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAU"] {
+        for text in
+            ["", "01ARZ3NDEKTSV4RRFFQ69G5FA", "81ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAU"]
+        {
             assert!(text.parse::<EventId>().is_err(), "{text}");
         }
     }
@@ -283,7 +285,10 @@ mod tests {
         let source = SourceId::from_u128(7);
         let id = EventId::derive(source, b"m-1", Timestamp::from_secs(1_700_000_000));
 
-        assert_eq!(id.to_string(), EventId::derive(source, b"m-1", Timestamp::from_secs(1_700_000_000)).to_string());
+        assert_eq!(
+            id.to_string(),
+            EventId::derive(source, b"m-1", Timestamp::from_secs(1_700_000_000)).to_string()
+        );
         assert_eq!(id.timestamp(), Timestamp::from_secs(1_700_000_000));
         assert_ne!(id, EventId::derive(SourceId::from_u128(8), b"m-1", Timestamp::from_secs(1_700_000_000)));
         assert_ne!(id, EventId::derive(source, b"m-2", Timestamp::from_secs(1_700_000_000)));

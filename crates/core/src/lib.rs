@@ -15,6 +15,7 @@
 //! | [`json`] | compaction that keeps the producer's bytes |
 //! | [`signature`] | the v1 contract's and Standard Webhooks signatures |
 //! | [`retry`], [`attempt`] | schedules, outcomes and the verdict |
+//! | [`duration`] | durations as people write them |
 //! | [`delivery`] | delivery states |
 //! | [`quarantine`] | why a message could not become an event |
 //! | [`ports`] | the two narrow ports the pipeline needs from a store |
@@ -22,6 +23,7 @@
 pub mod attempt;
 pub mod clock;
 pub mod delivery;
+pub mod duration;
 pub mod endpoint;
 pub mod event;
 pub mod filter;

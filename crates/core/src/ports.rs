@@ -159,10 +159,7 @@ pub trait EventLog: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`]: nothing is known to be stored.
-    fn persist(
-        &self,
-        batch: &PersistBatch,
-    ) -> impl Future<Output = Result<Vec<Stored>, StoreError>> + Send;
+    fn persist(&self, batch: &PersistBatch) -> impl Future<Output = Result<Vec<Stored>, StoreError>> + Send;
 
     /// The time range in which a derived id finds a partition: a producer's timestamp outside it cannot place
     /// the event, so the message is recognised by [`Identity::Named`] instead.

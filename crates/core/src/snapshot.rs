@@ -28,7 +28,11 @@ pub struct Match {
 impl Snapshot {
     /// Builds the indexes.
     #[must_use]
-    pub fn new(_projects: Vec<Project>, _endpoints: Vec<Endpoint>, _subscriptions: Vec<Subscription>) -> Self {
+    pub fn new(
+        _projects: Vec<Project>,
+        _endpoints: Vec<Endpoint>,
+        _subscriptions: Vec<Subscription>,
+    ) -> Self {
         Self::default()
     }
 

@@ -29,7 +29,9 @@ impl TypePattern {
     pub fn matches(&self, event_type: &str) -> bool {
         match self {
             Self::Exact(exact) => exact == event_type,
-            Self::Prefix(prefix) => event_type.len() > prefix.len() && event_type.starts_with(prefix.as_str()),
+            Self::Prefix(prefix) => {
+                event_type.len() > prefix.len() && event_type.starts_with(prefix.as_str())
+            }
             Self::Any => true,
         }
     }
