@@ -123,11 +123,11 @@ pub struct PersistBatch {
 /// What became of an event of the batch, in the batch's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// Stored now, with its deliveries. `claimed` is false when this process's lease was lost meanwhile: then
-    /// every delivery waits in Postgres, whatever `hand_over` said.
+    /// Stored now, with its deliveries.
     New {
-        /// Whether the deliveries marked `hand_over` belong to this process.
-        claimed: bool,
+        /// The owner of the deliveries marked `hand_over`. `None` when this process's lease was lost meanwhile:
+        /// then every delivery waits in Postgres, whatever `hand_over` said.
+        owner: Option<ProcessId>,
     },
     /// Stored now and marked: its idempotency key was seen before. It has no deliveries.
     Duplicate,
@@ -160,6 +160,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`]: nothing is known to be stored.
     fn persist(&self, batch: &PersistBatch) -> impl Future<Output = Result<Vec<Stored>, StoreError>> + Send;
+
+    /// The version of the configuration right now, to find out whether a snapshot is behind.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn config_version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
     /// The time range in which a derived id finds a partition: a producer's timestamp outside it cannot place
     /// the event, so the message is recognised by [`Identity::Named`] instead.

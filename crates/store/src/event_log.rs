@@ -20,7 +20,7 @@ use crate::error::sort;
 #[derive(Clone, Copy)]
 struct Fresh {
     is_duplicate: bool,
-    is_claimed: bool,
+    owner: Option<ProcessId>,
 }
 
 impl EventLog for Store {
@@ -41,12 +41,16 @@ impl EventLog for Store {
             .iter()
             .map(|new| match fresh.get(&new.event.id) {
                 Some(Fresh { is_duplicate: true, .. }) => Stored::Duplicate,
-                Some(Fresh { is_claimed, .. }) => Stored::New { claimed: *is_claimed },
+                Some(Fresh { owner, .. }) => Stored::New { owner: *owner },
                 None => Stored::Known,
             })
             .collect();
         recognise_own(self, owner, &batch.events, &mut stored).await?;
         Ok(stored)
+    }
+
+    async fn config_version(&self) -> Result<i64, StoreError> {
+        sqlx::query_scalar!("SELECT version FROM config_version").fetch_one(self.pool()).await.map_err(sort)
     }
 
     fn id_window(&self) -> (Timestamp, Timestamp) {
@@ -103,7 +107,7 @@ async fn insert_events(
     .await
     .map_err(sort)?;
     let fresh = rows.into_iter().map(|row| {
-        let fresh = Fresh { is_duplicate: row.is_duplicate, is_claimed: row.is_claimed };
+        let fresh = Fresh { is_duplicate: row.is_duplicate, owner: row.is_claimed.then_some(owner) };
         (EventId::from_uuid(row.id), fresh)
     });
     Ok(fresh.collect())
@@ -135,7 +139,7 @@ async fn recognise_own(
     }
     for (new, stored) in events.iter().zip(stored) {
         if let (Stored::Known, Some(claimed)) = (*stored, own.get(&new.event.id)) {
-            *stored = Stored::New { claimed: *claimed };
+            *stored = Stored::New { owner: claimed.then_some(owner) };
         }
     }
     Ok(())

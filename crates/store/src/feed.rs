@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::ports::StoreError;
+use longshore_core::ports::{EventLog, StoreError};
 use longshore_core::{ProjectId, Secret, Snapshot, SourceId, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -144,10 +144,7 @@ impl Store {
     }
 
     async fn refresh(&self, config: &watch::Sender<Arc<Config>>) -> Result<(), StoreError> {
-        let version = sqlx::query_scalar!("SELECT version FROM config_version")
-            .fetch_one(self.pool())
-            .await
-            .map_err(sort)?;
+        let version = self.config_version().await?;
         if version != config.borrow().version {
             let fresh = self.load_config().await?;
             tracing::info!(config.version = fresh.version, "configuration loaded");
