@@ -1,0 +1,35 @@
+//! From claim to recorded attempt: `claim → sign → guard → send → judge → record`.
+//!
+//! One scheduler per process hands out turns by project and endpoint; each attempt is a task; outcomes are recorded in
+//! batches, fenced by the claim. A receiver's failure is data ([`AttemptOutcome`](longshore_core::AttemptOutcome)).
+
+mod attempt;
+mod claims;
+mod guard;
+mod http;
+mod lease;
+mod recorder;
+mod request;
+mod run;
+mod scheduler;
+mod transport;
+
+use std::time::Duration;
+
+pub use guard::Guard;
+pub use http::{HttpSettings, HttpTransport, TransportError};
+pub use run::{Dispatch, run};
+pub use transport::{Answer, SignedRequest, Transport};
+
+/// Bounds of dispatch.
+#[derive(Clone, Copy, Debug)]
+pub struct DispatchLimits {
+    /// Attempts in flight at once, over all endpoints.
+    pub attempts: usize,
+    /// How often Postgres is asked for due deliveries when nothing hints at one.
+    pub poll: Duration,
+    /// How long outcomes are gathered before they are recorded together.
+    pub gather: Duration,
+    /// The lease this process has on its claims; see the store's settings. Renewed four times per lease.
+    pub lease: Duration,
+}

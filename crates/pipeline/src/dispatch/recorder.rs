@@ -1,0 +1,147 @@
+//! Records outcomes in batches and gives back their room.
+//!
+//! Outcomes are gathered for a few milliseconds: recording is on nobody's latency path, and one transaction for
+//! hundreds of outcomes costs a small part of hundreds of transactions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backoff::backoff::Backoff;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use bytes::Bytes;
+use longshore_core::event::Headers;
+use longshore_core::ports::{DeliveryQueue, Next, Outcome, StoreError};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::Ledger;
+
+/// Outcomes per transaction at most.
+const MOST: usize = 1_000;
+
+/// An outcome and how many body bytes it gives back.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) outcome: Outcome,
+    pub(super) bytes: usize,
+}
+
+/// The task that records.
+pub(super) struct Recorder<Q> {
+    pub(super) queue: Arc<Q>,
+    pub(super) ledger: Ledger,
+    /// Unbounded, but every item owns room in the ledger.
+    pub(super) done: mpsc::UnboundedReceiver<Done>,
+    /// Told when a retry falls due.
+    pub(super) due: mpsc::UnboundedSender<Instant>,
+    pub(super) gather: Duration,
+    pub(super) hard: CancellationToken,
+}
+
+impl<Q: DeliveryQueue> Recorder<Q> {
+    /// Runs until every sender of outcomes is gone and the last one is recorded, or `hard` is cancelled.
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.gather(&mut batch).await {
+            self.record_all(&mut batch).await;
+            if self.hard.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Fills the batch; false when there is nothing and nothing more will come.
+    async fn gather(&mut self, batch: &mut Vec<Done>) -> bool {
+        if self.done.recv_many(batch, MOST).await == 0 {
+            return false;
+        }
+        let deadline = Instant::now() + self.gather;
+        while batch.len() < MOST {
+            let room = MOST - batch.len();
+            match tokio::time::timeout_at(deadline, self.done.recv_many(batch, room)).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        true
+    }
+
+    async fn record_all(&self, batch: &mut Vec<Done>) {
+        let (outcomes, sizes): (Vec<Outcome>, Vec<usize>) =
+            batch.drain(..).map(|done| (done.outcome, done.bytes)).unzip();
+        let started = Instant::now();
+        self.record(outcomes.clone()).await;
+        metrics::histogram!("dispatch_record_seconds").record(started.elapsed().as_secs_f64());
+        metrics::counter!("dispatch_outcomes_recorded_total").increment(outcomes.len() as u64);
+        for (outcome, bytes) in outcomes.iter().zip(sizes) {
+            let is_done = matches!(outcome.next, Next::Success);
+            self.ledger.release(outcome.delivery, outcome.endpoint, bytes, is_done);
+            if let Next::RetryAfter(delay) = outcome.next {
+                // Only a hint: polling finds it anyway.
+                let _ = self.due.send(Instant::now() + delay);
+            }
+        }
+    }
+
+    async fn record(&self, outcomes: Vec<Outcome>) {
+        let mut pace = pace();
+        let mut todo = vec![outcomes];
+        let mut is_first_failure = true;
+        while let Some(mut part) = todo.pop() {
+            match self.queue.record(&part).await {
+                Ok(0) => {}
+                Ok(refused) => {
+                    // Somebody took the claim over: they deliver and record. The endpoint may see the event twice.
+                    metrics::counter!("dispatch_outcomes_fenced_total").increment(refused as u64);
+                    tracing::warn!(refused, "outcomes refused: the claims were taken over");
+                }
+                Err(StoreError::Rejected(_)) if part.len() > 1 => {
+                    let rest = part.split_off(part.len() / 2);
+                    todo.extend([part, rest]);
+                }
+                Err(StoreError::Rejected(problem)) if part.iter().any(has_details) => {
+                    tracing::warn!(%problem, "the database refuses an attempt's details; recording it without them");
+                    part.iter_mut().for_each(strip);
+                    todo.push(part);
+                }
+                Err(StoreError::Rejected(problem)) => {
+                    metrics::counter!("dispatch_outcomes_lost_total").increment(1);
+                    tracing::error!(%problem, "an outcome cannot be recorded; its delivery is repeated by the next process");
+                }
+                Err(error) => {
+                    if std::mem::take(&mut is_first_failure) {
+                        tracing::warn!(%error, "outcomes not recorded; holding them until they are");
+                    }
+                    todo.push(part);
+                    let pause = pace.next_backoff().unwrap_or(Duration::from_secs(2));
+                    tokio::select! {
+                        () = self.hard.cancelled() => return,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pace() -> ExponentialBackoff {
+    ExponentialBackoffBuilder::new()
+        .with_initial_interval(Duration::from_millis(50))
+        .with_max_interval(Duration::from_secs(2))
+        .with_max_elapsed_time(None)
+        .build()
+}
+
+fn has_details(outcome: &Outcome) -> bool {
+    outcome.attempt.as_ref().is_some_and(|attempt| !attempt.response_headers.is_empty() || !attempt.error.is_empty())
+}
+
+fn strip(outcome: &mut Outcome) {
+    if let Some(attempt) = &mut outcome.attempt {
+        attempt.response_headers = Headers::default();
+        attempt.request_headers = Headers::default();
+        attempt.response_body = Bytes::new();
+        attempt.error.clear();
+    }
+}

@@ -1,0 +1,225 @@
+//! The dispatch driver: one per process.
+
+use std::sync::Arc;
+
+use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Outcome};
+use longshore_core::{Clock, EndpointId, Snapshot};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::DispatchLimits;
+use super::attempt::{Turn, attempt, skip, turn};
+use super::claims::Claims;
+use super::lease::{Lease, keep_alive};
+use super::recorder::{Done, Recorder};
+use super::scheduler::Scheduler;
+use super::transport::Transport;
+use crate::ledger::Ledger;
+
+/// What the dispatcher works with.
+#[derive(Debug)]
+pub struct Dispatch<Q, T, C> {
+    /// Claims and outcomes.
+    pub queue: Arc<Q>,
+    /// Carries the requests.
+    pub transport: T,
+    /// The configuration, following changes.
+    pub config: watch::Receiver<Arc<Snapshot>>,
+    /// What is held in memory.
+    pub ledger: Ledger,
+    /// Fresh deliveries from ingest, already claimed.
+    pub fresh: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
+    /// Bounds.
+    pub limits: DispatchLimits,
+    /// The time.
+    pub clock: C,
+    /// Seeds the jitter of retries.
+    pub rng: SmallRng,
+}
+
+/// Sends deliveries until `stop` is cancelled; then waits for the attempts in flight, records them and gives its lease
+/// back, so that others go on with the rest at once. `hard` ends the waiting; the lease's end does the rest.
+pub async fn run<Q, T, C>(dispatch: Dispatch<Q, T, C>, stop: CancellationToken, hard: CancellationToken)
+where
+    Q: DeliveryQueue,
+    T: Transport,
+    C: Clock,
+{
+    let Dispatch { queue, transport, config, ledger, fresh, limits, clock, rng } = dispatch;
+    let (lease_sender, lease) = watch::channel(Lease::starting_now(limits.lease));
+    let (due_sender, due) = mpsc::unbounded_channel();
+    let (claimed_sender, claimed) = mpsc::unbounded_channel();
+    let (done_sender, done) = mpsc::unbounded_channel();
+    // The lease outlives the attempts in flight.
+    let lease_stop = CancellationToken::new();
+    let mut helpers = JoinSet::new();
+    helpers.spawn(keep_alive(Arc::clone(&queue), ledger.clone(), lease_sender, limits.lease, lease_stop.clone()));
+    let claims = Claims {
+        queue: Arc::clone(&queue),
+        ledger: ledger.clone(),
+        config: config.clone(),
+        lease: lease.clone(),
+        due,
+        claimed: claimed_sender,
+        poll: limits.poll,
+        stop: stop.clone(),
+    };
+    helpers.spawn(claims.run());
+    let recorder = Recorder {
+        queue: Arc::clone(&queue),
+        ledger: ledger.clone(),
+        done,
+        due: due_sender,
+        gather: limits.gather,
+        hard: hard.clone(),
+    };
+    let recorder = tokio::spawn(recorder.run());
+    let driver = Driver {
+        queue: Arc::clone(&queue),
+        transport,
+        config,
+        ledger: ledger.clone(),
+        limits,
+        clock,
+        rng,
+        scheduler: Scheduler::default(),
+        attempts: JoinSet::new(),
+        done: done_sender,
+    };
+    driver.run(fresh, claimed, lease, &stop, &hard).await;
+    // The driver's end closes the recorder's channel; it ends once everything is recorded.
+    let _ = recorder.await;
+    lease_stop.cancel();
+    while helpers.join_next().await.is_some() {}
+    if let Err(error) = queue.resign(ledger.oldest()).await {
+        tracing::warn!(%error, "lease not given back; others wait for its end");
+    }
+}
+
+struct Driver<Q, T, C> {
+    queue: Arc<Q>,
+    transport: T,
+    config: watch::Receiver<Arc<Snapshot>>,
+    ledger: Ledger,
+    limits: DispatchLimits,
+    clock: C,
+    rng: SmallRng,
+    scheduler: Scheduler,
+    attempts: JoinSet<Done>,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+impl<Q, T, C> Driver<Q, T, C>
+where
+    Q: DeliveryQueue,
+    T: Transport,
+    C: Clock,
+{
+    async fn run(
+        mut self,
+        mut fresh: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
+        mut claimed: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
+        mut lease: watch::Receiver<Lease>,
+        stop: &CancellationToken,
+        hard: &CancellationToken,
+    ) {
+        let mut generation = lease.borrow().generation;
+        let (mut fresh_ended, mut claimed_ended) = (false, false);
+        while !(stop.is_cancelled() && self.attempts.is_empty()) {
+            let snapshot = Arc::clone(&self.config.borrow());
+            if !stop.is_cancelled() && lease.borrow().is_valid() {
+                self.start(&snapshot);
+            }
+            tokio::select! {
+                // Finished attempts first: they make room.
+                biased;
+                () = hard.cancelled() => return,
+                Some(done) = self.attempts.join_next() => {
+                    self.end(done, &snapshot);
+                    while let Some(done) = self.attempts.try_join_next() {
+                        self.end(done, &snapshot);
+                    }
+                }
+                deliveries = claimed.recv(), if !claimed_ended => match deliveries {
+                    Some(deliveries) => self.queue_up(deliveries, &snapshot),
+                    None => claimed_ended = true,
+                },
+                deliveries = fresh.recv(), if !fresh_ended => match deliveries {
+                    Some(deliveries) => self.queue_up(deliveries, &snapshot),
+                    None => fresh_ended = true,
+                },
+                Ok(()) = lease.changed() => {
+                    let now = lease.borrow_and_update().generation;
+                    if std::mem::replace(&mut generation, now) != now {
+                        self.drop_lost_claims();
+                    }
+                }
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
+            }
+            metrics::gauge!("dispatch_attempts_in_flight").set(self.attempts.len() as f64);
+        }
+    }
+
+    fn queue_up(&mut self, deliveries: Vec<ClaimedDelivery>, snapshot: &Snapshot) {
+        for delivery in deliveries {
+            let concurrency = concurrency(snapshot, delivery.endpoint);
+            self.scheduler.push(delivery, concurrency);
+        }
+    }
+
+    /// Starts as many attempts as may run, in fair turns.
+    fn start(&mut self, snapshot: &Arc<Snapshot>) {
+        while self.attempts.len() < self.limits.attempts {
+            let Some(delivery) = self.scheduler.next(|endpoint| concurrency(snapshot, endpoint)) else { return };
+            match turn(&delivery, snapshot) {
+                Turn::Skip(next) => {
+                    let done = Done { bytes: delivery.event.body.len(), outcome: skip(&delivery, next) };
+                    self.finish(done, snapshot);
+                }
+                Turn::Send(endpoint) => {
+                    let (transport, clock) = (self.transport.clone(), self.clock.clone());
+                    let snapshot = Arc::clone(snapshot);
+                    let id = self.ledger.ids().attempt(self.clock.now());
+                    let mut rng = SmallRng::from_rng(&mut self.rng);
+                    self.attempts.spawn(async move {
+                        let outcome =
+                            attempt(&delivery, &endpoint, &snapshot, &transport, &clock, id, &mut rng).await;
+                        Done { outcome, bytes: delivery.event.body.len() }
+                    });
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, done: Result<Done, tokio::task::JoinError>, snapshot: &Snapshot) {
+        match done {
+            Ok(done) => self.finish(done, snapshot),
+            // Its claim ends with this process's lease.
+            Err(error) => tracing::error!(%error, "an attempt ended abnormally"),
+        }
+    }
+
+    fn finish(&mut self, done: Done, snapshot: &Snapshot) {
+        let Outcome { endpoint, .. } = done.outcome;
+        self.scheduler.done(endpoint, concurrency(snapshot, endpoint));
+        // Fails only when the recorder has ended, at a hard stop.
+        let _ = self.done.send(done);
+    }
+
+    /// The lease was lost: what was queued under it belongs to whoever took it over.
+    fn drop_lost_claims(&mut self) {
+        let dropped = self.scheduler.drop_foreign(self.queue.owner());
+        for delivery in &dropped {
+            self.ledger.release(delivery.id, delivery.endpoint, delivery.event.body.len(), false);
+        }
+        tracing::warn!(deliveries = dropped.len(), "claims lost with the lease; others deliver them");
+    }
+}
+
+/// How many attempts the endpoint takes at once; what belongs to nobody any more is discarded without limit.
+fn concurrency(snapshot: &Snapshot, endpoint: EndpointId) -> usize {
+    snapshot.endpoint(endpoint).map_or(usize::MAX, |endpoint| usize::from(endpoint.max_concurrency))
+}

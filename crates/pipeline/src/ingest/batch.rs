@@ -1,0 +1,304 @@
+//! The typestate of a batch: `Received → Decoded → Matched → Persisted`. Only a persisted batch can ack, and there is
+//! no other way to get one than to commit: the promise "acked if and only if durable" is a matter of types.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use longshore_core::ports::{
+    ClaimedDelivery, DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError,
+    Stored,
+};
+use longshore_core::quarantine::Reason;
+use longshore_core::{EventId, QuarantineId, Timestamp};
+use longshore_source::{AckToken, Message, Receipt, Refusal};
+
+use super::Origin;
+use super::decode::{Context, Draft, decode};
+use super::envelope::Undecodable;
+
+/// A batch of messages in one of its states.
+#[derive(Debug)]
+pub(super) struct Batch<S> {
+    state: S,
+}
+
+/// As the source handed it over.
+#[derive(Debug)]
+pub(super) struct Received {
+    messages: Vec<Message>,
+    at: Timestamp,
+}
+
+/// Drafts of events, and messages that can never be one.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    drafts: Vec<(Draft, AckToken)>,
+    faults: Vec<(Undecodable, Message)>,
+    at: Timestamp,
+}
+
+/// Everything one transaction stores, and the tokens in the order of its events; a token beyond them belongs to a
+/// quarantined message or to a second copy in the same batch.
+#[derive(Debug)]
+pub(super) struct Matched {
+    rows: PersistBatch,
+    tokens: Vec<(AckToken, Fate)>,
+}
+
+/// What a token waits for.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// The event at this index of the batch.
+    Event(usize),
+    /// The quarantined rows.
+    Quarantined,
+}
+
+/// Durable.
+#[derive(Debug)]
+pub(super) struct Persisted {
+    rows: PersistBatch,
+    stored: Vec<Stored>,
+    tokens: Vec<(AckToken, Fate)>,
+}
+
+impl Batch<Received> {
+    pub(super) fn received(messages: Vec<Message>, at: Timestamp) -> Self {
+        Self { state: Received { messages, at } }
+    }
+
+    /// Decodes every message.
+    pub(super) fn decode(self, context: &Context<'_>) -> Batch<Decoded> {
+        let Received { messages, at } = self.state;
+        let mut decoded = Decoded { drafts: Vec::with_capacity(messages.len()), faults: Vec::new(), at };
+        for message in messages {
+            decoded.take(message, context);
+        }
+        Batch { state: decoded }
+    }
+}
+
+impl Decoded {
+    fn take(&mut self, message: Message, context: &Context<'_>) {
+        match decode(&message, context) {
+            Ok(draft) => self.drafts.push((draft, message.ack)),
+            Err(fault) => self.faults.push((fault, message)),
+        }
+    }
+}
+
+impl Batch<Decoded> {
+    /// Whether some message names an endpoint that the snapshot does not know: it may be newer than the snapshot.
+    pub(super) fn names_unknown_endpoint(&self) -> bool {
+        self.state.faults.iter().any(|(fault, _)| fault.reason == Reason::UnknownEndpoint)
+    }
+
+    /// Decodes the faulty messages again, against a newer snapshot.
+    pub(super) fn decode_again(mut self, context: &Context<'_>) -> Self {
+        for (_, message) in std::mem::take(&mut self.state.faults) {
+            self.state.take(message, context);
+        }
+        self
+    }
+
+    /// The endpoints that `dynamic` events ask for, each once.
+    pub(super) fn registrations(&self) -> Vec<DynamicEndpoint> {
+        let mut wanted: Vec<DynamicEndpoint> = Vec::new();
+        for (draft, _) in &self.state.drafts {
+            if let Some(registration) = &draft.registration {
+                if !wanted.iter().any(|other| other.id == registration.id) {
+                    wanted.push(registration.clone());
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Tells producers who wait for their answer what is wrong with their messages. Nothing is stored for those.
+    pub(super) fn refuse_faults(&mut self) {
+        for (fault, message) in self.state.faults.drain(..) {
+            let refusal = Refusal { field: fault.field.to_owned(), problem: fault.problem };
+            message.ack.refuse(refusal);
+        }
+    }
+
+    /// Leaves out second copies within the batch and turns the rest into rows. The caller adds deliveries.
+    pub(super) fn into_rows(self, origin: &Origin) -> Batch<Matched> {
+        let Decoded { drafts, faults, at } = self.state;
+        let mut matched = Matched { rows: PersistBatch::default(), tokens: Vec::new() };
+        let mut seen: HashMap<u128, usize> = HashMap::with_capacity(drafts.len());
+        for (draft, token) in drafts {
+            let next = matched.rows.events.len();
+            let key = match draft.identity {
+                Identity::Id => Some(draft.event.id.as_u128()),
+                Identity::Named { digest, .. } => Some(digest),
+                // The same bytes twice in one batch are two messages: a broker delivers each once per connection.
+                Identity::Content { .. } => None,
+            };
+            let index = key.map_or(next, |key| *seen.entry(key).or_insert(next));
+            matched.tokens.push((token, Fate::Event(index)));
+            if index == next {
+                let event = Arc::new(draft.event);
+                matched.rows.events.push(NewEvent { event, identity: draft.identity, deliveries: Vec::new() });
+            }
+        }
+        for (fault, message) in faults {
+            if let Some(row) = quarantined(&fault, &message, origin, at) {
+                matched.rows.quarantined.push(row);
+                matched.tokens.push((message.ack, Fate::Quarantined));
+            }
+        }
+        Batch { state: matched }
+    }
+}
+
+impl Batch<Matched> {
+    /// The events, for the fan-out to add deliveries.
+    pub(super) fn events_mut(&mut self) -> &mut [NewEvent] {
+        &mut self.state.rows.events
+    }
+
+    pub(super) fn rows(&self) -> &PersistBatch {
+        &self.state.rows
+    }
+
+    /// Runs the transaction. On failure the batch comes back, to be held and tried again: it does not go back to the
+    /// broker.
+    pub(super) async fn commit(self, log: &impl EventLog) -> Result<Batch<Persisted>, (StoreError, Self)> {
+        match log.persist(&self.state.rows).await {
+            Ok(stored) => {
+                let Matched { rows, tokens } = self.state;
+                Ok(Batch { state: Persisted { rows, stored, tokens } })
+            }
+            Err(error) => Err((error, self)),
+        }
+    }
+
+    /// Splits the batch into one batch per event and one for the quarantined messages: the way to find the row that
+    /// the database refuses.
+    pub(super) fn into_singles(self) -> Vec<Self> {
+        let Matched { rows, tokens } = self.state;
+        let mut singles: Vec<Self> = rows
+            .events
+            .into_iter()
+            .map(|event| {
+                let rows = PersistBatch { events: vec![event], quarantined: Vec::new() };
+                Self { state: Matched { rows, tokens: Vec::new() } }
+            })
+            .collect();
+        let mut rest = Matched { rows: PersistBatch { events: Vec::new(), quarantined: rows.quarantined }, tokens: Vec::new() };
+        for (token, fate) in tokens {
+            match fate {
+                Fate::Event(index) => singles[index].state.tokens.push((token, Fate::Event(0))),
+                Fate::Quarantined => rest.tokens.push((token, fate)),
+            }
+        }
+        if !rest.tokens.is_empty() {
+            singles.push(Self { state: rest });
+        }
+        singles
+    }
+
+    /// Turns events that the database refuses into quarantined messages.
+    pub(super) fn into_quarantine(self, problem: &str) -> Self {
+        let Matched { rows, tokens } = self.state;
+        let quarantined = rows.events.iter().map(|new| QuarantinedMessage {
+            id: QuarantineId::from_u128(new.event.id.as_u128()),
+            project: new.event.project,
+            source: new.event.source,
+            reason: Reason::Rejected,
+            detail: problem.to_owned(),
+            position: String::new(),
+            headers: new.event.headers.clone(),
+            body: new.event.body.clone(),
+            received_at: new.event.received_at,
+        });
+        let rows = PersistBatch { events: Vec::new(), quarantined: quarantined.collect() };
+        let tokens = tokens.into_iter().map(|(token, _)| (token, Fate::Quarantined)).collect();
+        Self { state: Matched { rows, tokens } }
+    }
+
+    /// Gives every message back to its source.
+    pub(super) fn give_back(self) {
+        for (token, _) in self.state.tokens {
+            token.retry(None);
+        }
+    }
+}
+
+impl Batch<Persisted> {
+    /// What became of each event, with the event.
+    pub(super) fn stored(&self) -> impl Iterator<Item = (&NewEvent, Stored)> {
+        self.state.rows.events.iter().zip(self.state.stored.iter().copied())
+    }
+
+    pub(super) fn quarantined(&self) -> &[QuarantinedMessage] {
+        &self.state.rows.quarantined
+    }
+
+    /// The deliveries that this process owns now.
+    pub(super) fn handed_over(&self) -> Vec<ClaimedDelivery> {
+        let mut fresh = Vec::new();
+        for (new, stored) in self.stored() {
+            let Stored::New { owner: Some(owner) } = stored else { continue };
+            fresh.extend(new.deliveries.iter().filter(|delivery| delivery.hand_over).map(|delivery| {
+                ClaimedDelivery {
+                    id: delivery.id,
+                    event: Arc::clone(&new.event),
+                    endpoint: delivery.endpoint,
+                    subscription: delivery.subscription,
+                    attempts: 0,
+                    scheduled: false,
+                    owner,
+                }
+            }));
+        }
+        fresh
+    }
+
+    /// Tells every producer and broker that its message is durable. The only caller of [`AckToken::ack`].
+    pub(super) fn ack(self) {
+        let Persisted { rows, stored, tokens } = self.state;
+        for (token, fate) in tokens {
+            let receipt = match fate {
+                Fate::Event(index) => Receipt {
+                    event: rows.events[index].event.id.as_u128(),
+                    duplicate: stored[index] == Stored::Duplicate,
+                },
+                Fate::Quarantined => Receipt::default(),
+            };
+            token.ack(receipt);
+        }
+    }
+}
+
+/// The row for a message that can never be an event; `None` when it belongs to no project.
+fn quarantined(
+    fault: &Undecodable,
+    message: &Message,
+    origin: &Origin,
+    at: Timestamp,
+) -> Option<QuarantinedMessage> {
+    let (source, project) = origin.source?;
+    let position = &message.position;
+    let detail = if fault.field.is_empty() {
+        fault.problem.clone()
+    } else {
+        format!("`{}` {}", fault.field, fault.problem)
+    };
+    // Placed by the time of receipt; made of the message, so that a redelivery on the same day adds no second row.
+    let name = position.message_id.as_deref().unwrap_or_default();
+    let digest = longshore_core::ids::digest(&[name.as_bytes(), position.address.as_bytes(), &message.body]);
+    let day = Timestamp::from_secs(at.as_secs() / 86_400 * 86_400);
+    Some(QuarantinedMessage {
+        id: QuarantineId::from_u128(EventId::derive(source, &digest.to_be_bytes(), day).as_u128()),
+        project,
+        source: Some(source),
+        reason: fault.reason,
+        detail,
+        position: format!("{name} {}", position.address).trim().to_owned(),
+        headers: message.headers.iter().cloned().collect(),
+        body: message.body.clone(),
+        received_at: at,
+    })
+}

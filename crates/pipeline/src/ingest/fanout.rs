@@ -1,0 +1,55 @@
+//! Match → deliveries: which endpoints an event goes to, and which of those deliveries fit into memory.
+
+use longshore_core::endpoint::EndpointStatus;
+use longshore_core::ports::{NewDelivery, NewEvent};
+use longshore_core::{Clock, Snapshot, SubscriptionId};
+
+use crate::ledger::{Ledger, Wanted};
+
+/// The deliveries that a batch of events makes.
+#[derive(Debug)]
+pub(super) struct Fanout {
+    /// In the order of `targets`.
+    wanted: Vec<Wanted>,
+    /// Index of the event, and why.
+    targets: Vec<(usize, Option<SubscriptionId>)>,
+    has_unmatched: bool,
+}
+
+impl Fanout {
+    /// Matches every event against the snapshot, in memory.
+    pub(super) fn of(events: &[NewEvent], snapshot: &Snapshot) -> Self {
+        let mut fanout =
+            Self { wanted: Vec::with_capacity(events.len()), targets: Vec::with_capacity(events.len()), has_unmatched: false };
+        for (index, new) in events.iter().enumerate() {
+            let matches = snapshot.matches(&new.event);
+            fanout.has_unmatched |= matches.is_empty();
+            for found in matches {
+                // A paused endpoint's deliveries wait in Postgres.
+                let is_paused = found.endpoint.status == EndpointStatus::Paused;
+                let concurrency = if is_paused { 0 } else { found.endpoint.max_concurrency };
+                fanout.wanted.push(Wanted { endpoint: found.endpoint.id, concurrency, bytes: new.event.body.len() });
+                fanout.targets.push((index, found.subscription));
+            }
+        }
+        fanout
+    }
+
+    /// Whether some event makes no delivery.
+    pub(super) const fn has_unmatched(&self) -> bool {
+        self.has_unmatched
+    }
+
+    /// Gives every event its deliveries. Waits a moment when memory is full and about to have room: see [`Ledger`].
+    pub(super) async fn reserve(self, events: &mut [NewEvent], ledger: &Ledger, clock: &impl Clock) {
+        let places = ledger.reserve(&self.wanted, clock).await;
+        for ((place, want), (index, subscription)) in places.into_iter().zip(self.wanted).zip(self.targets) {
+            events[index].deliveries.push(NewDelivery {
+                id: place.id,
+                endpoint: want.endpoint,
+                subscription,
+                hand_over: place.hand_over,
+            });
+        }
+    }
+}

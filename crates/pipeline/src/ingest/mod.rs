@@ -1,0 +1,80 @@
+//! From message to durable event with its deliveries: `recv → decode → dedupe → match → reserve → persist →
+//! hand over → ack`.
+//!
+//! One driver per consumer ([`run`]). Batching is natural group commit: while one transaction commits, the broker's
+//! client fills the next batch; there is no linger when idle.
+
+mod batch;
+mod decode;
+mod envelope;
+mod fanout;
+mod identity;
+mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_core::ports::{ClaimedDelivery, EventLog};
+use longshore_core::{Clock, ProjectId, Snapshot, SourceId};
+use tokio::sync::{mpsc, watch};
+
+use crate::ledger::Ledger;
+
+pub use run::{IngestError, run};
+
+/// Where the messages of one source belong.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The source; `None` for the HTTP event routes, which say the project per message.
+    pub source: Option<(SourceId, ProjectId)>,
+    /// For logs and metric labels: the source's kind, e.g. `rabbitmq`.
+    pub kind: &'static str,
+}
+
+/// Bounds of a batch and of patience.
+#[derive(Clone, Copy, Debug)]
+pub struct IngestLimits {
+    /// Events per transaction at most.
+    pub batch: std::num::NonZeroUsize,
+    /// How long a batch is held while the database is away before it goes back to a producer who waits (HTTP). A
+    /// broker's messages are held without limit: giving them back would be a redelivery storm.
+    pub hold_replies: Duration,
+    /// How long closing a source may take.
+    pub close: Duration,
+}
+
+/// What every ingest driver of a process shares.
+#[derive(Debug)]
+pub struct Ingest<L, C> {
+    /// The durable log.
+    pub log: Arc<L>,
+    /// The configuration, following changes.
+    pub config: watch::Receiver<Arc<Snapshot>>,
+    /// What is held in memory.
+    pub ledger: Ledger,
+    /// Where fresh deliveries go once they are durable. Unbounded, but every item owns room in the ledger.
+    pub dispatch: mpsc::UnboundedSender<Vec<ClaimedDelivery>>,
+    /// Bounds.
+    pub limits: IngestLimits,
+    /// The time.
+    pub clock: C,
+}
+
+impl<L, C: Clone> Clone for Ingest<L, C> {
+    fn clone(&self) -> Self {
+        Self {
+            log: Arc::clone(&self.log),
+            config: self.config.clone(),
+            ledger: self.ledger.clone(),
+            dispatch: self.dispatch.clone(),
+            limits: self.limits,
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+impl<L: EventLog, C: Clock> Ingest<L, C> {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.config.borrow())
+    }
+}

@@ -1,0 +1,286 @@
+//! The ingest driver: one per consumer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backoff::backoff::Backoff;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use longshore_core::ports::{ClaimedDelivery, EventLog, StoreError, Stored};
+use longshore_core::{Clock, Snapshot};
+use longshore_source::{Message, Source, SourceError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{Batch, Decoded, Matched, Persisted};
+use super::decode::Context;
+use super::fanout::Fanout;
+use super::{Ingest, Origin};
+
+/// Why ingest ended unasked.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The source ended; the supervisor builds a new one.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The dispatcher is gone: the process is stopping.
+    #[error("the dispatcher has ended")]
+    DispatcherGone,
+}
+
+/// A batch that was given up because the process stops or its producers cannot wait longer.
+struct GivenUp;
+
+/// How long a message waits for a configuration that is newer than the snapshot.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// Receives, stores, hands over and acks until `soft` is cancelled, then closes the source. While the database is
+/// away the batch is held and nothing more is received; `hard` ends even that, and the messages go back.
+///
+/// # Errors
+/// [`IngestError`] when the source ends by itself.
+pub async fn run<S: Source, L: EventLog, C: Clock>(
+    mut source: S,
+    origin: Origin,
+    mut ingest: Ingest<L, C>,
+    soft: CancellationToken,
+    hard: CancellationToken,
+) -> Result<(), IngestError> {
+    let replies = source.features().replies;
+    let mut driver = Driver { origin, replies, hard, behind: 0 };
+    let ended = loop {
+        let messages = tokio::select! {
+            // A stop wins over the next batch.
+            biased;
+            () = soft.cancelled() => break Ok(()),
+            received = source.recv(ingest.limits.batch) => match received {
+                Ok(messages) => messages,
+                Err(error) => break Err(error.into()),
+            },
+        };
+        metrics::counter!("ingest_messages_received_total", "source" => driver.origin.kind)
+            .increment(messages.len() as u64);
+        if let Ok(fresh) = driver.take(messages, &mut ingest).await {
+            if ingest.dispatch.send(fresh).is_err() {
+                break Err(IngestError::DispatcherGone);
+            }
+        }
+    };
+    let closed = source.close(ingest.limits.close).await;
+    ended.and(closed.map_err(IngestError::from))
+}
+
+struct Driver {
+    origin: Origin,
+    replies: bool,
+    hard: CancellationToken,
+    /// A configuration version that was waited for in vain; not waited for again.
+    behind: i64,
+}
+
+impl Driver {
+    /// The whole way of one batch.
+    async fn take<L: EventLog, C: Clock>(
+        &mut self,
+        messages: Vec<Message>,
+        ingest: &mut Ingest<L, C>,
+    ) -> Result<Vec<ClaimedDelivery>, GivenUp> {
+        let (decoded, mut snapshot) = self.decode(messages, ingest).await?;
+        let mut matched = decoded.into_rows(&self.origin);
+        let mut fanout = Fanout::of(&matched.rows().events, &snapshot);
+        // An event that matches nothing may have been published right after its subscription was made.
+        if fanout.has_unmatched() && self.catch_up(&mut snapshot, ingest).await {
+            fanout = Fanout::of(&matched.rows().events, &snapshot);
+        }
+        fanout.reserve(matched.events_mut(), &ingest.ledger, &ingest.clock).await;
+        let mut handed_over = Vec::new();
+        for persisted in self.persist(matched, ingest).await? {
+            handed_over.extend(finish(persisted, ingest, self.origin.kind));
+        }
+        Ok(handed_over)
+    }
+
+    /// Decodes against the newest configuration that matters.
+    async fn decode<L: EventLog, C: Clock>(
+        &mut self,
+        messages: Vec<Message>,
+        ingest: &mut Ingest<L, C>,
+    ) -> Result<(Batch<Decoded>, Arc<Snapshot>), GivenUp> {
+        let now = ingest.clock.now();
+        let window = ingest.log.id_window();
+        let mut snapshot = ingest.snapshot();
+        let origin = self.origin.clone();
+        let ledger = ingest.ledger.clone();
+        let context = |snapshot| Context { origin: &origin, snapshot, ids: ledger.ids(), window, now };
+        let mut decoded = Batch::received(messages, now).decode(&context(&snapshot));
+        if decoded.names_unknown_endpoint() && self.catch_up(&mut snapshot, ingest).await {
+            decoded = decoded.decode_again(&context(&snapshot));
+        }
+        if self.replies {
+            decoded.refuse_faults();
+        }
+        let registrations = decoded.registrations();
+        if !registrations.is_empty() {
+            // They become visible with the next snapshot, which the fan-out waits for since they match nothing yet.
+            self.register(&registrations, ingest).await?;
+        }
+        Ok((decoded, snapshot))
+    }
+
+    /// Waits for a newer snapshot if there is a newer configuration; whether one came.
+    async fn catch_up<L: EventLog, C: Clock>(
+        &mut self,
+        snapshot: &mut Arc<Snapshot>,
+        ingest: &mut Ingest<L, C>,
+    ) -> bool {
+        let Ok(version) = ingest.log.config_version().await else { return false };
+        if version <= snapshot.version() || version == self.behind {
+            return false;
+        }
+        let newer = ingest.config.wait_for(|snapshot| snapshot.version() >= version);
+        match tokio::time::timeout(CATCH_UP, newer).await {
+            Ok(Ok(newer)) => {
+                *snapshot = Arc::clone(&newer);
+                true
+            }
+            _ => {
+                self.behind = version;
+                false
+            }
+        }
+    }
+
+    async fn register<L: EventLog, C: Clock>(
+        &self,
+        endpoints: &[longshore_core::ports::DynamicEndpoint],
+        ingest: &Ingest<L, C>,
+    ) -> Result<(), GivenUp> {
+        let mut patience = Patience::new(self, ingest);
+        while let Err(error) = ingest.log.register_dynamic(endpoints).await {
+            patience.wait(&error).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits the batch, however long the database is away.
+    async fn persist<L: EventLog, C: Clock>(
+        &self,
+        matched: Batch<Matched>,
+        ingest: &Ingest<L, C>,
+    ) -> Result<Vec<Batch<Persisted>>, GivenUp> {
+        let mut patience = Patience::new(self, ingest);
+        let mut todo = vec![matched];
+        let mut done = Vec::with_capacity(1);
+        while let Some(batch) = todo.pop() {
+            let started = Instant::now();
+            let (error, batch) = match batch.commit(&*ingest.log).await {
+                Ok(persisted) => {
+                    metrics::histogram!("ingest_commit_seconds").record(started.elapsed().as_secs_f64());
+                    done.push(persisted);
+                    continue;
+                }
+                Err(failed) => failed,
+            };
+            match error {
+                StoreError::Rejected(_) if batch.rows().events.len() + batch.rows().quarantined.len() > 1 => {
+                    todo.extend(batch.into_singles());
+                }
+                StoreError::Rejected(problem) if !batch.rows().events.is_empty() => {
+                    tracing::warn!(%problem, "the database refuses an event for good; it goes to quarantine");
+                    release(&batch, ingest);
+                    todo.push(batch.into_quarantine(&problem));
+                }
+                error => {
+                    if patience.wait(&error).await.is_err() {
+                        todo.push(batch);
+                        for batch in todo {
+                            release(&batch, ingest);
+                            batch.give_back();
+                        }
+                        // What is committed stays committed, and its producers are told so.
+                        return if done.is_empty() { Err(GivenUp) } else { Ok(done) };
+                    }
+                    todo.push(batch);
+                }
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Gives back the room of deliveries that will not be handed over.
+fn release<L: EventLog, C: Clock>(batch: &Batch<Matched>, ingest: &Ingest<L, C>) {
+    for new in &batch.rows().events {
+        for delivery in new.deliveries.iter().filter(|delivery| delivery.hand_over) {
+            ingest.ledger.release(delivery.id, delivery.endpoint, new.event.body.len(), false);
+        }
+    }
+}
+
+/// Counts, gives back unused room, acks; returns what this process owns now.
+fn finish<L: EventLog, C: Clock>(
+    persisted: Batch<Persisted>,
+    ingest: &Ingest<L, C>,
+    kind: &'static str,
+) -> Vec<ClaimedDelivery> {
+    let (mut new, mut duplicates, mut known) = (0, 0, 0);
+    for (event, stored) in persisted.stored() {
+        match stored {
+            Stored::New { .. } => new += 1,
+            Stored::Duplicate => duplicates += 1,
+            Stored::Known => known += 1,
+        }
+        if !matches!(stored, Stored::New { owner: Some(_) }) {
+            for delivery in event.deliveries.iter().filter(|delivery| delivery.hand_over) {
+                ingest.ledger.release(delivery.id, delivery.endpoint, event.event.body.len(), false);
+            }
+        }
+    }
+    metrics::counter!("ingest_events_stored_total", "source" => kind).increment(new);
+    metrics::counter!("ingest_events_duplicate_total", "source" => kind).increment(duplicates);
+    metrics::counter!("ingest_messages_redelivered_total", "source" => kind).increment(known);
+    for message in persisted.quarantined() {
+        metrics::counter!("ingest_messages_quarantined_total", "source" => kind, "reason" => message.reason.as_str())
+            .increment(1);
+    }
+    let fresh = persisted.handed_over();
+    persisted.ack();
+    fresh
+}
+
+/// Waits between tries while the database is away.
+struct Patience {
+    pace: ExponentialBackoff,
+    deadline: Option<Instant>,
+    hard: CancellationToken,
+    is_first: bool,
+}
+
+impl Patience {
+    fn new<L, C>(driver: &Driver, ingest: &Ingest<L, C>) -> Self {
+        Self {
+            pace: ExponentialBackoffBuilder::new()
+                .with_initial_interval(Duration::from_millis(50))
+                .with_max_interval(Duration::from_secs(2))
+                .with_max_elapsed_time(None)
+                .build(),
+            deadline: driver.replies.then(|| Instant::now() + ingest.limits.hold_replies),
+            hard: driver.hard.clone(),
+            is_first: true,
+        }
+    }
+
+    async fn wait(&mut self, error: &StoreError) -> Result<(), GivenUp> {
+        metrics::counter!("ingest_commit_failures_total").increment(1);
+        if std::mem::take(&mut self.is_first) {
+            tracing::warn!(%error, "batch not stored; holding it until it is");
+        }
+        let pause = self.pace.next_backoff().unwrap_or(Duration::from_secs(2));
+        if self.deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
+            return Err(GivenUp);
+        }
+        tokio::select! {
+            () = self.hard.cancelled() => Err(GivenUp),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+}
