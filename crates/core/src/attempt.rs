@@ -91,3 +91,36 @@ pub struct Attempt {
     /// The first bytes of the response body, at most the response cap.
     pub response_body: Bytes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn answer(status: u16) -> AttemptOutcome {
+        AttemptOutcome::Response { status, retry_after: None }
+    }
+
+    #[test]
+    fn any_2xx_is_a_success_and_nothing_else() {
+        for (status, class) in [
+            (199, "odd_status"),
+            (200, "success"),
+            (299, "success"),
+            (300, "redirect"),
+            (399, "redirect"),
+            (400, "client_error"),
+            (499, "client_error"),
+            (500, "server_error"),
+            (599, "server_error"),
+            (600, "odd_status"),
+        ] {
+            assert_eq!(answer(status).class(), class, "{status}");
+            assert_eq!(answer(status).is_success(), class == "success", "{status}");
+            assert_eq!(answer(status).status(), Some(status));
+        }
+        for outcome in [AttemptOutcome::Timeout, AttemptOutcome::Dns, AttemptOutcome::Blocked] {
+            assert!(!outcome.is_success());
+            assert_eq!(outcome.status(), None);
+        }
+    }
+}

@@ -66,3 +66,23 @@ impl FromStr for DeliveryState {
             .ok_or_else(|| UnknownState(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_round_trip_and_unknown_ones_are_named() {
+        for state in DeliveryState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        assert!("success".parse::<DeliveryState>().unwrap_err().to_string().contains("`success`"));
+    }
+
+    #[test]
+    fn three_states_are_final() {
+        let last: Vec<_> = DeliveryState::ALL.into_iter().filter(|state| state.is_final()).collect();
+
+        assert_eq!(last, [DeliveryState::Success, DeliveryState::Failure, DeliveryState::Discarded]);
+    }
+}

@@ -1,19 +1,36 @@
 //! All configured resources at one moment, indexed for matching.
+//!
+//! What it is for: which deliveries an event makes, in memory and without looking at resources that have nothing
+//! to do with it. What it does not do: follow changes, or care whether an endpoint is active (the pipeline
+//! decides what becomes of a delivery to a paused one). Invariant: the same resources and event give the same
+//! matches in the same order, in every process.
 
-use std::collections::HashMap;
+mod documents;
+mod index;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::endpoint::Endpoint;
-use crate::event::Event;
+use crate::event::{Event, Target};
+use crate::filter::Semantics;
 use crate::ids::{EndpointId, ProjectId, SubscriptionId};
 use crate::project::Project;
+use crate::retry::RetrySchedule;
 use crate::subscription::Subscription;
 
+use documents::Documents;
+use index::ProjectIndex;
+
 /// All configured resources at one moment. Immutable; shared by `Arc`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     projects: HashMap<ProjectId, Arc<Project>>,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
+    subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
+    /// By project, and shared by the snapshots made of this one until they add to a project.
+    indexes: HashMap<ProjectId, Arc<ProjectIndex>>,
+    default_retry: RetrySchedule,
 }
 
 /// One delivery an event makes.
@@ -27,13 +44,66 @@ pub struct Match {
 
 impl Snapshot {
     /// Builds the indexes.
+    ///
+    /// Of resources with the same id the first one counts. A subscription whose endpoint is unknown or of another
+    /// project is kept but never matches.
     #[must_use]
     pub fn new(
-        _projects: Vec<Project>,
-        _endpoints: Vec<Endpoint>,
-        _subscriptions: Vec<Subscription>,
+        projects: Vec<Project>,
+        mut endpoints: Vec<Endpoint>,
+        mut subscriptions: Vec<Subscription>,
     ) -> Self {
-        Self::default()
+        let mut snapshot = Self::default();
+        for project in projects {
+            snapshot.projects.entry(project.id).or_insert_with(|| Arc::new(project));
+        }
+        // The index keeps its lists sorted: what comes in order is appended. The sort is stable, so the first of
+        // equal ids stays the first.
+        endpoints.sort_by_key(|endpoint| endpoint.id);
+        subscriptions.sort_by_key(|subscription| subscription.id);
+        for endpoint in endpoints {
+            snapshot.add_endpoint(endpoint);
+        }
+        for subscription in subscriptions {
+            snapshot.add_subscription(subscription);
+        }
+        snapshot
+    }
+
+    /// A copy with more resources; an endpoint or subscription whose id is known stays as it is.
+    ///
+    /// Costs a copy of the maps of all endpoints and subscriptions (pointers, not contents) and of the indexes of
+    /// the projects added to: collect additions rather than calling it once for each.
+    #[must_use]
+    pub fn with_dynamic(&self, additions: Vec<(Endpoint, Subscription)>) -> Self {
+        let mut snapshot = self.clone();
+        for (endpoint, subscription) in additions {
+            snapshot.add_endpoint(endpoint);
+            snapshot.add_subscription(subscription);
+        }
+        snapshot
+    }
+
+    fn add_endpoint(&mut self, endpoint: Endpoint) {
+        if self.endpoints.contains_key(&endpoint.id) {
+            return;
+        }
+        let endpoint = Arc::new(endpoint);
+        Arc::make_mut(self.indexes.entry(endpoint.project).or_default()).add_endpoint(&endpoint);
+        self.endpoints.insert(endpoint.id, endpoint);
+    }
+
+    fn add_subscription(&mut self, subscription: Subscription) {
+        if self.subscriptions.contains_key(&subscription.id) {
+            return;
+        }
+        let subscription = Arc::new(subscription);
+        let endpoint = self.endpoints.get(&subscription.endpoint);
+        if endpoint.is_some_and(|endpoint| endpoint.project == subscription.project) {
+            Arc::make_mut(self.indexes.entry(subscription.project).or_default())
+                .add_subscription(&subscription);
+        }
+        self.subscriptions.insert(subscription.id, subscription);
     }
 
     /// A project.
@@ -50,19 +120,143 @@ impl Snapshot {
 
     /// A subscription.
     #[must_use]
-    pub fn subscription(&self, _id: SubscriptionId) -> Option<&Arc<Subscription>> {
-        None
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(&id)
     }
 
-    /// The endpoint of a project with exactly that URL, for `dynamic` events.
+    /// Every project, in no order.
+    pub fn projects(&self) -> impl Iterator<Item = &Arc<Project>> {
+        self.projects.values()
+    }
+
+    /// Every endpoint, in no order.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.values()
+    }
+
+    /// Every subscription, in no order.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.values()
+    }
+
+    /// The endpoint of a project with exactly that URL, for `dynamic` events; of several the one with the lowest
+    /// id.
+    ///
+    /// `https://a.example` is the same URL as `https://a.example/`: an endpoint's URL is held in its parsed form.
     #[must_use]
-    pub fn endpoint_by_url(&self, _project: ProjectId, _url: &str) -> Option<&Arc<Endpoint>> {
-        None
+    pub fn endpoint_by_url(&self, project: ProjectId, url: &str) -> Option<&Arc<Endpoint>> {
+        let index = self.indexes.get(&project)?;
+        let id = index.endpoint_by_url(url).or_else(|| {
+            let parsed = url::Url::parse(url).ok()?;
+            index.endpoint_by_url(parsed.as_str())
+        })?;
+        self.endpoints.get(&id)
+    }
+
+    /// When the deliveries of a subscription are tried again: its own schedule, the project's, or the default.
+    #[must_use]
+    pub fn retry_schedule(&self, project: ProjectId, subscription: Option<SubscriptionId>) -> &RetrySchedule {
+        subscription
+            .and_then(|id| self.subscriptions.get(&id))
+            .filter(|subscription| subscription.project == project)
+            .and_then(|subscription| subscription.retry.as_ref())
+            .or_else(|| self.projects.get(&project).map(|project| &project.settings.retry))
+            .unwrap_or(&self.default_retry)
     }
 
     /// The deliveries an event makes; empty when nothing matches.
+    ///
+    /// - `single` makes one per matching subscription of the endpoint, or one without subscription when the
+    ///   endpoint has none at all.
+    /// - `fanout` makes one per matching subscription of each endpoint of the owner.
+    /// - `broadcast` makes one per endpoint, by its matching subscription with the lowest id.
+    /// - `dynamic` is like `single`, except that filters are not asked; the endpoint of a URL nobody registered
+    ///   has to be added first ([`Self::with_dynamic`]).
+    ///
+    /// Sorted by endpoint for `fanout` and by subscription otherwise. The body is parsed at most once, and only
+    /// when a filter asks about it; a body that is not JSON matches no filter over it.
     #[must_use]
-    pub fn matches(&self, _event: &Event) -> Vec<Match> {
-        Vec::new()
+    pub fn matches(&self, event: &Event) -> Vec<Match> {
+        let Some(index) = self.indexes.get(&event.project) else {
+            return Vec::new();
+        };
+        let semantics = self
+            .projects
+            .get(&event.project)
+            .map_or(Semantics::Strict, |project| project.settings.filter_semantics);
+        let documents = Documents::new(event, semantics);
+        match &event.target {
+            Target::Single(endpoint) => {
+                self.of_named(index, *endpoint, event, |wanted| documents.pass(wanted))
+            }
+            Target::Dynamic(endpoint) => self.of_named(index, *endpoint, event, |_| true),
+            Target::Fanout(owner) => index
+                .endpoints_of(owner)
+                .iter()
+                .filter_map(|id| self.endpoints.get(id))
+                .flat_map(|endpoint| {
+                    wanting(index.subscriptions_of(endpoint.id), event)
+                        .filter(|subscription| documents.pass(subscription))
+                        .map(|subscription| matched(endpoint, Some(subscription.id)))
+                })
+                .collect(),
+            Target::Broadcast => self.of_all(index, event, &documents),
+        }
+    }
+
+    fn of_named(
+        &self,
+        index: &ProjectIndex,
+        endpoint: EndpointId,
+        event: &Event,
+        mut passes: impl FnMut(&Subscription) -> bool,
+    ) -> Vec<Match> {
+        let Some(endpoint) =
+            self.endpoints.get(&endpoint).filter(|endpoint| endpoint.project == event.project)
+        else {
+            return Vec::new();
+        };
+        let subscriptions = index.subscriptions_of(endpoint.id);
+        if subscriptions.is_empty() {
+            return vec![matched(endpoint, None)];
+        }
+        wanting(subscriptions, event)
+            .filter(|subscription| passes(subscription))
+            .map(|subscription| matched(endpoint, Some(subscription.id)))
+            .collect()
+    }
+
+    fn of_all(&self, index: &ProjectIndex, event: &Event, documents: &Documents<'_>) -> Vec<Match> {
+        let mut candidates = index.subscribed_to(&event.event_type);
+        candidates.sort_unstable_by_key(|subscription| subscription.id);
+        candidates.dedup_by_key(|subscription| subscription.id);
+        let mut served = HashSet::with_capacity(candidates.len());
+        let mut matches = Vec::with_capacity(candidates.len());
+        for subscription in candidates {
+            if served.contains(&subscription.endpoint) || !documents.pass(subscription) {
+                continue;
+            }
+            if let Some(endpoint) = self.endpoints.get(&subscription.endpoint) {
+                served.insert(endpoint.id);
+                matches.push(matched(endpoint, Some(subscription.id)));
+            }
+        }
+        matches
     }
 }
+
+fn wanting<'s>(
+    subscriptions: &'s [Arc<Subscription>],
+    event: &'s Event,
+) -> impl Iterator<Item = &'s Arc<Subscription>> {
+    subscriptions.iter().filter(|subscription| {
+        subscription.event_types.iter().any(|pattern| pattern.matches(&event.event_type))
+    })
+}
+
+fn matched(endpoint: &Arc<Endpoint>, subscription: Option<SubscriptionId>) -> Match {
+    Match { endpoint: Arc::clone(endpoint), subscription }
+}
+
+#[cfg(test)]
+mod tests;
