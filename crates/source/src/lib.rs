@@ -6,7 +6,9 @@
 pub mod ack;
 pub mod error;
 pub mod in_flight;
+pub mod lease;
 pub mod message;
+pub mod offsets;
 pub mod source;
 
 pub use ack::{AckToken, Settled};

@@ -23,10 +23,7 @@ pub trait Source: Send + 'static {
     ///
     /// # Errors
     /// [`SourceError`] ends this source; the supervisor builds a new one, with backoff.
-    fn recv(
-        &mut self,
-        max: NonZeroUsize,
-    ) -> impl Future<Output = Result<Vec<Message>, SourceError>> + Send;
+    fn recv(&mut self, max: NonZeroUsize) -> impl Future<Output = Result<Vec<Message>, SourceError>> + Send;
 
     /// Stops reading, waits until every token that is out has been settled or `deadline` has passed, and tells
     /// the broker. What is still unsettled then goes back to the broker.
