@@ -4,9 +4,12 @@
 //! match; it knows nothing of events. Invariant: a message that was handed out is settled exactly once, and
 //! the default is redelivery.
 pub mod ack;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod error;
 pub mod in_flight;
 pub mod lease;
+pub mod memory;
 pub mod message;
 pub mod offsets;
 pub mod source;

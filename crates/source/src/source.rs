@@ -38,7 +38,7 @@ pub trait Source: Send + 'static {
 pub struct Features {
     /// Messages come in the order in which they were published, per key or at all.
     pub ordered: bool,
-    /// `retry(Some(delay))` waits at the broker.
+    /// `retry(Some(delay))` keeps the message away for that long, at the broker or in the source.
     pub native_retry_delay: bool,
     /// [`Message::attempt`] is counted.
     pub redelivery_count: bool,
