@@ -118,3 +118,52 @@ fn host_and_port(field: &'static str, node: &str, default: u16) -> Result<(Strin
     let port = port.map_or(Ok(default), str::parse).map_err(|_| wrong())?;
     Ok((host.to_owned(), port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Auth;
+
+    fn urls(urls: &[&str]) -> Vec<AMQPUri> {
+        let urls = urls.iter().map(|url| AmqpUrl::from(*url)).collect();
+        addresses(&RabbitMqConfig { urls, queue: "q".to_owned(), ..RabbitMqConfig::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_url_says_where_as_whom_and_which_vhost() {
+        let found =
+            urls(&["amqps://me:p%40ss@[::1]:5679/shop%2feu?heartbeat=5", "amqp://broker", "amqp://broker/"]);
+
+        let first = &found[0];
+        assert_eq!(shown(first), "::1:5679");
+        assert_eq!((first.authority.userinfo.password.as_str(), first.vhost.as_str()), ("p@ss", "shop/eu"));
+        assert_eq!(first.query.heartbeat, Some(5));
+        for other in &found[1..] {
+            assert_eq!((other.vhost.as_str(), other.query.heartbeat), ("/", Some(15)));
+            assert_eq!(shown(other), "broker:5672");
+        }
+    }
+
+    #[test]
+    fn fields_are_taken_literally() {
+        let config = RabbitMqConfig {
+            schema: Some(Schema::Amqps),
+            host: Some("one".to_owned()),
+            hosts: vec!["two:5673".to_owned(), "[::1]".to_owned(), "::2".to_owned()],
+            vhost: Some("shop/eu".to_owned()),
+            auth: Some(Auth { user: "me".to_owned(), password: "p@ss %41".into() }),
+            ..RabbitMqConfig::default()
+        };
+
+        let found = addresses(&config).unwrap();
+
+        assert_eq!(
+            found.iter().map(shown).collect::<Vec<_>>(),
+            ["one:5671", "two:5673", "::1:5671", "::2:5671"]
+        );
+        assert_eq!(
+            (found[0].vhost.as_str(), found[0].authority.userinfo.password.as_str()),
+            ("shop/eu", "p@ss %41")
+        );
+    }
+}

@@ -79,7 +79,7 @@ impl Connector {
             sleep(pause).await;
             match self.attempt(resume_at).await {
                 Ok(link) => {
-                    self.meters.reconnects.increment(1);
+                    self.meters.reconnected();
                     let source = self.config.name.as_deref();
                     tracing::info!(source, queue = %self.config.queue, "consuming again");
                     return link;

@@ -1,23 +1,23 @@
 //! What this source counts. Handles are made once, so that counting a message costs one atomic addition.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use metrics::{Counter, Gauge, Label, counter, gauge};
 
 use crate::config::RabbitMqConfig;
 
 #[derive(Clone)]
 pub(crate) struct Meters {
-    /// Messages handed to the pipeline.
-    pub(crate) received: Counter,
-    /// Connections that were made anew.
-    pub(crate) reconnects: Counter,
-    /// Acknowledged at the broker.
-    pub(crate) acked: Counter,
-    /// Given back to the broker.
-    pub(crate) requeued: Counter,
-    /// Settled after their connection was gone: the broker delivers them again.
-    pub(crate) stale: Counter,
-    /// Handed out and not settled at the broker yet.
-    pub(crate) in_flight: Gauge,
+    received: Counter,
+    reconnects: Counter,
+    acked: Counter,
+    requeued: Counter,
+    stale: Counter,
+    /// Shared by every source with these labels, hence only ever moved by differences.
+    in_flight: Gauge,
+    /// What this source has added to `in_flight`.
+    out: Arc<AtomicU32>,
 }
 
 impl Meters {
@@ -38,6 +38,52 @@ impl Meters {
             received: counter!("source_received_total", labels.clone()),
             reconnects: counter!("source_reconnects_total", labels.clone()),
             in_flight: gauge!("source_in_flight", labels),
+            out: Arc::default(),
         }
     }
+
+    /// A connection was made anew.
+    pub(crate) fn reconnected(&self) {
+        self.reconnects.increment(1);
+    }
+
+    /// Messages were handed out.
+    pub(crate) fn received(&self, count: usize) {
+        let count = narrow(count);
+        self.received.increment(count.into());
+        self.in_flight.increment(count);
+        self.out.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Messages were acknowledged at the broker.
+    pub(crate) fn acked(&self, count: usize) {
+        self.settled(&self.acked, count);
+    }
+
+    /// Messages were given back to the broker.
+    pub(crate) fn requeued(&self, count: usize) {
+        self.settled(&self.requeued, count);
+    }
+
+    /// Messages were settled after their connection was gone: the broker delivers them again.
+    pub(crate) fn stale(&self, count: usize) {
+        self.settled(&self.stale, count);
+    }
+
+    /// The source has ended: what it still had out is nobody's any more.
+    pub(crate) fn ended(&self) {
+        self.in_flight.decrement(self.out.swap(0, Ordering::Relaxed));
+    }
+
+    fn settled(&self, how: &Counter, count: usize) {
+        let count = narrow(count);
+        how.increment(count.into());
+        self.in_flight.decrement(count);
+        self.out.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// Far fewer than four billion messages are out at once.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -117,10 +117,16 @@ impl RabbitMqSource {
     fn poll_take(&mut self, slots: &mut Slots<Handle>, cx: &mut Context<'_>) -> Poll<Vec<Message>> {
         let State::Up { link, worked, ended, .. } = &mut self.state else { return Poll::Ready(Vec::new()) };
         let mut taken = Vec::new();
+        if !link.channel.status().connected() {
+            // What is still buffered comes again on the next connection, and could not be settled now.
+            *ended = Some("the connection is lost".to_owned());
+            return Poll::Ready(taken);
+        }
         while !slots.is_empty() {
             match link.consumer.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(delivery))) => {
                     *worked = true;
+                    self.meters.received(1);
                     taken.extend(fill(slots, link.epoch, delivery, &self.config.queue, &self.stream));
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -185,7 +191,6 @@ impl Source for RabbitMqSource {
                 taken = poll_fn(|cx| self.poll_take(&mut slots, cx)) => taken,
             };
             if !taken.is_empty() {
-                self.meters.received.increment(taken.len() as u64);
                 return Ok(taken);
             }
         }

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use longshore_source::{Settled, Settlement, Settlements};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::metrics::Meters;
 use crate::stream::StreamPosition;
@@ -41,10 +41,15 @@ const ROUND: usize = 4096;
 /// A message is held back at most this long: RabbitMQ gives up on an unacknowledged one after 30 minutes.
 const LONGEST_HOLD: Duration = Duration::from_secs(15 * 60);
 
+/// How long a failed channel may take to close.
+const CLOSE: Duration = Duration::from_secs(1);
+
 pub(crate) struct Settler {
     settlements: Settlements<Handle>,
     live: watch::Receiver<Option<Live>>,
     current: Option<Live>,
+    /// The epoch whose channel failed, until the next one is there.
+    given_up: Option<u64>,
     tags: Tags,
     /// Messages that wait before they are requeued, by the time when they are due. Each keeps its slot.
     held: BTreeMap<(Instant, u64), Settlement<Handle>>,
@@ -66,6 +71,7 @@ impl Settler {
             settlements,
             live,
             current: None,
+            given_up: None,
             tags: Tags::default(),
             held: BTreeMap::new(),
             stream,
@@ -113,19 +119,32 @@ impl Settler {
                     self.settle(&mut round).await;
                 }
             }
-            self.meters.in_flight.set(u32::try_from(self.settlements.taken()).unwrap_or(u32::MAX));
         }
     }
 
     /// Learns of a new channel, or of none. What was held for the old one is forgotten: the broker has it back.
     fn refresh(&mut self) {
-        let live = self.live.borrow_and_update().clone();
+        let live = self.live.borrow_and_update().clone().filter(|live| Some(live.epoch) != self.given_up);
         if live.as_ref().map(|live| live.epoch) != self.current.as_ref().map(|live| live.epoch) {
-            self.tags = Tags::default();
-            self.meters.stale.increment(self.held.len() as u64);
-            self.held.clear();
+            self.forget();
             self.current = live;
         }
+    }
+
+    fn forget(&mut self) {
+        self.meters.stale(self.held.len());
+        self.held.clear();
+        self.tags = Tags::default();
+        self.current = None;
+    }
+
+    /// A channel that did not take a settlement takes no further one: what it has out must come back as a whole.
+    async fn give_up(&mut self, live: &Live, error: &lapin::Error) {
+        tracing::debug!(%error, "settlements did not reach the broker");
+        self.given_up = Some(live.epoch);
+        self.forget();
+        // Usually it is closed already; if not, this ends the subscription, and the receiving half connects anew.
+        let _ = timeout(CLOSE, live.channel.close(200, "given up".into())).await;
     }
 
     async fn settle(&mut self, round: &mut Vec<Settlement<Handle>>) {
@@ -136,7 +155,7 @@ impl Settler {
         for settlement in round.drain(..) {
             let Handle { epoch, tag, offset } = settlement.handle;
             if self.current.as_ref().is_none_or(|live| live.epoch != epoch) {
-                self.meters.stale.increment(1);
+                self.meters.stale(1);
                 self.lost += u64::from(self.closing && matches!(settlement.how, Settled::Ack(_)));
                 continue;
             }
@@ -157,6 +176,8 @@ impl Settler {
         }
         if self.requeue(requeued).await {
             self.ack(acked).await;
+        } else {
+            self.lose(acked.len());
         }
     }
 
@@ -176,68 +197,80 @@ impl Settler {
         if messages.is_empty() {
             return true;
         }
-        let Some(live) = self.current.clone() else { return false };
+        let Some(live) = self.current.clone() else {
+            self.meters.stale(messages.len());
+            return false;
+        };
         if messages.iter().any(|message| message.handle.offset.is_some()) {
             // A stream takes nothing back. Its reader goes back instead, to the lowest unsettled offset.
             self.stream.rewind(live.epoch);
-            self.meters.requeued.increment(messages.len() as u64);
+            self.meters.requeued(messages.len());
             return true;
         }
+        let tags = self.settle_tags(&messages);
         let options = BasicNackOptions { multiple: false, requeue: true };
-        let tags = messages.iter().map(|message| message.handle.tag).filter(|tag| self.tags.settle(*tag));
-        let nacks = tags.map(|tag| live.channel.basic_nack(tag, options)).collect::<Vec<_>>();
-        let written = write(&mut self.live, try_join_all(nacks)).await;
-        self.written(written, messages.len(), &self.meters.requeued.clone())
+        let nacks = tags.iter().map(|tag| live.channel.basic_nack(*tag, options));
+        match write(&mut self.live, join_all(nacks)).await {
+            Ok(()) => {
+                self.meters.requeued(messages.len());
+                true
+            }
+            Err(error) => {
+                self.meters.stale(messages.len());
+                self.give_up(&live, &error).await;
+                false
+            }
+        }
     }
 
     async fn ack(&mut self, messages: Vec<Settlement<Handle>>) {
         if messages.is_empty() {
             return;
         }
-        let Some(live) = self.current.clone() else { return };
-        let mut tags = messages.iter().map(|message| message.handle.tag).collect::<Vec<_>>();
-        tags.retain(|tag| self.tags.settle(*tag));
+        let Some(live) = self.current.clone() else { return self.lose(messages.len()) };
+        let mut tags = self.settle_tags(&messages);
         let plan = self.tags.plan(&mut tags);
         let prefix = plan.up_to.map(|tag| live.channel.basic_ack(tag, BasicAckOptions { multiple: true }));
         let singles = plan.singles.iter().map(|tag| live.channel.basic_ack(*tag, BasicAckOptions::default()));
         let acks = join_all(prefix.into_iter().chain(singles));
-        let written = write(&mut self.live, async { acks.await.into_iter().collect() }).await;
-        let arrived = self.written(written, messages.len(), &self.meters.acked.clone());
-        if !arrived && self.closing {
-            self.lost += messages.len() as u64;
+        match write(&mut self.live, acks).await {
+            Ok(()) => self.meters.acked(messages.len()),
+            Err(error) => {
+                self.lose(messages.len());
+                self.give_up(&live, &error).await;
+            }
         }
     }
 
-    fn written(
-        &mut self,
-        written: Result<Vec<()>, lapin::Error>,
-        count: usize,
-        meter: &metrics::Counter,
-    ) -> bool {
-        match written {
-            Ok(_) => {
-                meter.increment(count as u64);
-                true
-            }
-            Err(error) => {
-                // The receiving half sees the same and connects anew; until then nothing is settled.
-                tracing::debug!(%error, count, "settlements did not reach the broker");
-                self.meters.stale.increment(count as u64);
-                self.held.clear();
-                self.current = None;
-                false
-            }
+    fn lose(&mut self, acks: usize) {
+        self.meters.stale(acks);
+        self.lost += if self.closing { acks as u64 } else { 0 };
+    }
+
+    fn settle_tags(&mut self, messages: &[Settlement<Handle>]) -> Vec<u64> {
+        let tags = messages.iter().map(|message| message.handle.tag).filter(|tag| self.tags.settle(*tag));
+        let tags = tags.collect::<Vec<_>>();
+        if tags.len() < messages.len() {
+            // Sent to the broker, it would close the channel.
+            tracing::error!(count = messages.len() - tags.len(), "deliveries were settled twice");
         }
+        tags
+    }
+}
+
+impl Drop for Settler {
+    fn drop(&mut self) {
+        self.meters.ended();
     }
 }
 
 /// Waits until the frames are written, or until the channel they belong to is given up.
 async fn write(
     live: &mut watch::Receiver<Option<Live>>,
-    frames: impl Future<Output = Result<Vec<()>, lapin::Error>>,
-) -> Result<Vec<()>, lapin::Error> {
+    frames: impl Future<Output = Vec<Result<(), lapin::Error>>>,
+) -> Result<(), lapin::Error> {
     tokio::select! {
-        written = frames => written,
+        written = frames => written.into_iter().collect(),
         _ = live.changed() => {
             // Seen here, but to be acted on by the loop.
             live.mark_changed();
