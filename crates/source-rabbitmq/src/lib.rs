@@ -1,1 +1,53 @@
-//! Placeholder.
+//! RabbitMQ as a source of events: one consumer of one queue on its own connection and channel.
+//!
+//! What this broker promises, and what becomes of it here:
+//!
+//! - **Ack** is `basic.ack`: the message leaves the queue. Contiguous deliveries are acknowledged by one frame.
+//! - **Retry** and a dropped token are `basic.nack` with requeue. RabbitMQ requeues at once, so a retry with a delay
+//!   stays unacknowledged here for that long (15 minutes at most) and keeps its slot; then it is requeued. A quorum
+//!   queue counts each redelivery and drops or dead-letters a message at its limit (20 by default since 4.0):
+//!   during an outage of ours, hold the tokens instead of giving them back.
+//! - **A crash** or a lost connection requeues everything unacknowledged. A delivery tag dies with its channel:
+//!   settlements of an earlier connection are discarded, and those messages come again.
+//! - **The window** is the prefetch per consumer, equal to the settlement slots.
+//! - **A queue that is deleted** cancels the consumer; it is consumed again once it exists.
+//! - **A stream** takes nothing back: a retry reads again from the lowest unsettled offset, also after a reconnect.
+//!   Nothing is stored at the broker, so a new process starts at `x-stream-offset`, and RabbitMQ's default, `next`,
+//!   skips what was published while nobody read: set `first` or an offset, and let repetitions be no-ops.
+//!
+//! What it does not do: declare anything, unless told to; publish; decode.
+mod address;
+mod config;
+mod connection;
+mod delivery;
+mod error;
+mod metrics;
+mod recv;
+mod redact;
+mod settle;
+mod stream;
+mod tags;
+
+use longshore_source::SourceError;
+
+pub use config::{Argument, Auth, BindExchange, Declare, QueueType, RabbitMqConfig, Schema, Tls};
+pub use error::ConfigError;
+pub use recv::RabbitMqSource;
+pub use redact::{AmqpUrl, Password};
+
+/// Connects and starts to consume. Each node is tried once.
+///
+/// # Errors
+/// [`SourceError::Misconfigured`] or [`SourceError::Denied`] when the settings, the queue or the rights are at
+/// fault; [`SourceError::Disconnected`] when no node could be reached, which may pass.
+pub async fn connect(config: RabbitMqConfig) -> Result<RabbitMqSource, SourceError> {
+    RabbitMqSource::connect(config).await
+}
+
+/// Connects and looks the queue up, and changes nothing: says what is wrong before a source is started.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn check(config: &RabbitMqConfig) -> Result<(), SourceError> {
+    connection::look(config).await
+}

@@ -107,7 +107,7 @@ impl<H: Send + 'static> Settlements<H> {
         self.settled.recv_many(into, max).await
     }
 
-    /// Slots that are taken right now: messages handed out or settlements not yet processed.
+    /// Slots that are taken right now: reserved, handed out, or settled and not yet processed.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.capacity as usize - self.slots.available_permits()

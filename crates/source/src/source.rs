@@ -23,10 +23,7 @@ pub trait Source: Send + 'static {
     ///
     /// # Errors
     /// [`SourceError`] ends this source; the supervisor builds a new one, with backoff.
-    fn recv(
-        &mut self,
-        max: NonZeroUsize,
-    ) -> impl Future<Output = Result<Vec<Message>, SourceError>> + Send;
+    fn recv(&mut self, max: NonZeroUsize) -> impl Future<Output = Result<Vec<Message>, SourceError>> + Send;
 
     /// Stops reading, waits until every token that is out has been settled or `deadline` has passed, and tells
     /// the broker. What is still unsettled then goes back to the broker.
@@ -41,7 +38,7 @@ pub trait Source: Send + 'static {
 pub struct Features {
     /// Messages come in the order in which they were published, per key or at all.
     pub ordered: bool,
-    /// `retry(Some(delay))` waits at the broker.
+    /// `retry(Some(delay))` keeps the message away for that long, at the broker or in the source.
     pub native_retry_delay: bool,
     /// [`Message::attempt`] is counted.
     pub redelivery_count: bool,

@@ -1,0 +1,270 @@
+//! One connection with one channel and one subscription, and the loop that makes it again.
+//!
+//! The client's own recovery stays off: it would keep a channel object across connections, and with it the
+//! delivery tags of the old one. Here each connection has its own epoch, and a tag is worth nothing outside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backoff::backoff::Backoff as _;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use longshore_source::SourceError;
+use tokio::time::{sleep, timeout};
+
+use crate::address::{addresses, shown};
+use crate::config::{Argument, Declare, QueueType, RabbitMqConfig};
+use crate::error::explain;
+use crate::metrics::Meters;
+
+/// From the TCP handshake to the running subscription.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// A live subscription. Dropping it closes the connection; the broker then requeues what is unacknowledged.
+pub(crate) struct Link {
+    pub(crate) epoch: u64,
+    pub(crate) connection: Connection,
+    pub(crate) channel: Channel,
+    pub(crate) consumer: Consumer,
+}
+
+/// Makes links, one after the other, over the nodes in turn.
+pub(crate) struct Connector {
+    config: Arc<RabbitMqConfig>,
+    nodes: Vec<AMQPUri>,
+    next: usize,
+    epoch: u64,
+    pauses: ExponentialBackoff,
+    meters: Meters,
+}
+
+impl Connector {
+    pub(crate) fn new(config: Arc<RabbitMqConfig>, meters: Meters) -> Result<Self, SourceError> {
+        config.validate()?;
+        let nodes = addresses(&config)?;
+        let pauses = ExponentialBackoffBuilder::new()
+            .with_initial_interval(FIRST_PAUSE)
+            .with_multiplier(2.0)
+            .with_randomization_factor(0.25)
+            .with_max_interval(LONGEST_PAUSE)
+            .with_max_elapsed_time(None)
+            .build();
+        Ok(Self { config, nodes, next: 0, epoch: 0, pauses, meters })
+    }
+
+    /// Tries each node once. A node that is merely unreachable is passed over; a refusal ends it.
+    pub(crate) async fn first(&mut self) -> Result<Link, SourceError> {
+        let mut attempt = self.attempt(None).await;
+        for _ in 1..self.nodes.len() {
+            match &attempt {
+                Err(error) if error.is_transient() => attempt = self.attempt(None).await,
+                _ => break,
+            }
+        }
+        attempt
+    }
+
+    /// Tries the nodes in turn, with growing pauses, until one of them serves the queue again; whatever is wrong
+    /// may be put right outside. `resume_at` is the stream offset to go on with.
+    pub(crate) async fn again(&mut self, resume_at: Option<u64>) -> Link {
+        let mut told: Option<std::mem::Discriminant<SourceError>> = None;
+        loop {
+            let pause = self.pauses.next_backoff().unwrap_or(LONGEST_PAUSE);
+            sleep(pause).await;
+            match self.attempt(resume_at).await {
+                Ok(link) => {
+                    self.meters.reconnected();
+                    let source = self.config.name.as_deref();
+                    tracing::info!(source, queue = %self.config.queue, "consuming again");
+                    return link;
+                }
+                // Once per kind of trouble: an outage of hours is one line, and its change of shape another.
+                Err(error) if told != Some(std::mem::discriminant(&error)) => {
+                    told = Some(std::mem::discriminant(&error));
+                    let source = self.config.name.as_deref();
+                    tracing::warn!(source, queue = %self.config.queue, %error, "cannot consume; trying on");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Notes that the last link did its work, so that the next outage starts with a short pause.
+    pub(crate) fn worked(&mut self) {
+        self.pauses.reset();
+    }
+
+    async fn attempt(&mut self, resume_at: Option<u64>) -> Result<Link, SourceError> {
+        let node = self.nodes[self.next % self.nodes.len()].clone();
+        self.next += 1;
+        self.epoch += 1;
+        let place = shown(&node);
+        let subscribing = async {
+            let connection = dial(&self.config, node).await?;
+            let (channel, consumer) = subscribe(&self.config, &connection, resume_at).await?;
+            Ok(Link { epoch: self.epoch, connection, channel, consumer })
+        };
+        timeout(OPEN_TIMEOUT, subscribing)
+            .await
+            .unwrap_or_else(|_| Err(SourceError::Disconnected(format!("no answer from `{place}` in time"))))
+    }
+}
+
+/// Connects to the first node that answers and looks the queue up, without consuming or changing anything.
+pub(crate) async fn look(config: &RabbitMqConfig) -> Result<(), SourceError> {
+    config.validate()?;
+    let mut outcome = Ok(());
+    for node in addresses(config)? {
+        let place = shown(&node);
+        let looking = async {
+            let connection = dial(config, node).await?;
+            let found = find_queue(config, &connection).await;
+            let _ = connection.close(200, ShortString::from("checked")).await;
+            match found {
+                // It would be declared.
+                Err(SourceError::Misconfigured(_)) if config.declare.is_some() => Ok(()),
+                found => found,
+            }
+        };
+        outcome = timeout(OPEN_TIMEOUT, looking)
+            .await
+            .unwrap_or_else(|_| Err(SourceError::Disconnected(format!("no answer from `{place}` in time"))));
+        if !outcome.as_ref().is_err_and(SourceError::is_transient) {
+            break;
+        }
+    }
+    outcome
+}
+
+async fn dial(config: &RabbitMqConfig, node: AMQPUri) -> Result<Connection, SourceError> {
+    let doing = format!("connecting to `{}`", shown(&node));
+    let tls =
+        if node.scheme == AMQPScheme::AMQPS { read_tls(config).await? } else { OwnedTLSConfig::default() };
+    let runtime = lapin::runtime::default_runtime().map_err(|error| explain(&error, &doing))?;
+    let name =
+        config.name.as_ref().map_or_else(|| "longshore".to_owned(), |name| format!("longshore {name}"));
+    let properties = ConnectionProperties::default().with_connection_name(LongString::from(name));
+    Connection::connect_uri_with_config(node, properties, tls, runtime)
+        .await
+        .map_err(|error| explain(&error, &doing))
+}
+
+async fn subscribe(
+    config: &RabbitMqConfig,
+    connection: &Connection,
+    resume_at: Option<u64>,
+) -> Result<(Channel, Consumer), SourceError> {
+    match &config.declare {
+        Some(declare) => declare_queue(config, declare, connection).await?,
+        None => find_queue(config, connection).await?,
+    }
+    let doing = format!("consuming queue `{}`", config.queue);
+    let explained = |error: lapin::Error| explain(&error, &doing);
+    let channel = connection.create_channel().await.map_err(explained)?;
+    // Per consumer: RabbitMQ 4.3 refuses the global kind.
+    channel.basic_qos(config.prefetch, BasicQosOptions { global: false }).await.map_err(explained)?;
+    let mut arguments = table(config.consumer_arguments.iter());
+    if let Some(offset) = resume_at {
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        arguments.insert("x-stream-offset".into(), AMQPValue::LongLongInt(offset));
+    }
+    let tag = ShortString::from(config.consumer_tag.as_deref().unwrap_or_default());
+    let consumer = channel
+        .basic_consume(
+            ShortString::from(config.queue.as_str()),
+            tag,
+            BasicConsumeOptions::default(),
+            arguments,
+        )
+        .await
+        .map_err(explained)?;
+    Ok((channel, consumer))
+}
+
+/// On a channel of its own, because a refusal closes the channel.
+async fn find_queue(config: &RabbitMqConfig, connection: &Connection) -> Result<(), SourceError> {
+    let doing = format!("looking up queue `{}`", config.queue);
+    let explained = |error: lapin::Error| explain(&error, &doing);
+    let channel = connection.create_channel().await.map_err(explained)?;
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel
+        .queue_declare(ShortString::from(config.queue.as_str()), options, FieldTable::default())
+        .await
+        .map(|_| ())
+        .map_err(explained)
+}
+
+async fn declare_queue(
+    config: &RabbitMqConfig,
+    declare: &Declare,
+    connection: &Connection,
+) -> Result<(), SourceError> {
+    let doing = format!("declaring queue `{}`", config.queue);
+    let explained = |error: lapin::Error| explain(&error, &doing);
+    let mut arguments = table(declare.arguments.iter());
+    if let Some(kind) = declare.kind.map(QueueType::as_str) {
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+    }
+    if let Some(exchange) = config.dead_letter_exchange.as_deref().filter(|exchange| !exchange.is_empty()) {
+        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(exchange.into()));
+    }
+    let channel = connection.create_channel().await.map_err(explained)?;
+    let queue = ShortString::from(config.queue.as_str());
+    let options = QueueDeclareOptions { durable: declare.durable, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.clone(), options, arguments).await.map_err(explained)?;
+    if let Some(bind) = config.bind_exchange.as_ref().filter(|bind| !bind.exchange.is_empty()) {
+        let (exchange, key) = (bind.exchange.as_str().into(), bind.routing_key.as_str().into());
+        channel
+            .queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default())
+            .await
+            .map_err(explained)?;
+    }
+    Ok(())
+}
+
+fn table<'a>(arguments: impl Iterator<Item = (&'a String, &'a Argument)>) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in arguments {
+        let value = match value {
+            Argument::Bool(value) => AMQPValue::Boolean(*value),
+            Argument::Integer(value) => AMQPValue::LongLongInt(*value),
+            Argument::Text(value) => AMQPValue::LongString(value.as_str().into()),
+        };
+        table.insert(ShortString::from(name.as_str()), value);
+    }
+    table
+}
+
+async fn read_tls(config: &RabbitMqConfig) -> Result<OwnedTLSConfig, SourceError> {
+    let Some(tls) = config.tls.clone() else { return Ok(OwnedTLSConfig::default()) };
+    let reading = tokio::task::spawn_blocking(move || {
+        let read = |field: &str, path: &std::path::Path| {
+            std::fs::read(path).map_err(|error| {
+                SourceError::Misconfigured(format!("`{field}` `{}` cannot be read: {error}", path.display()))
+            })
+        };
+        let cert_chain = match &tls.ca_file {
+            Some(path) => Some(String::from_utf8_lossy(&read("tls.ca_file", path)?).into_owned()),
+            None => None,
+        };
+        let identity = match (&tls.client_pkcs12_file, &tls.client_cert_file, &tls.client_key_file) {
+            (Some(path), ..) => Some(OwnedIdentity::PKCS12 {
+                der: read("tls.client_pkcs12_file", path)?,
+                password: tls.client_pkcs12_password.reveal().to_owned(),
+            }),
+            (None, Some(pem), Some(key)) => Some(OwnedIdentity::PKCS8 {
+                pem: read("tls.client_cert_file", pem)?,
+                key: read("tls.client_key_file", key)?,
+            }),
+            _ => None,
+        };
+        Ok(OwnedTLSConfig { identity, cert_chain })
+    });
+    reading.await.unwrap_or_else(|_| Err(SourceError::Disconnected("shutting down".to_owned())))
+}

@@ -1,0 +1,242 @@
+//! Takes messages from the subscription, and makes it again when it ends.
+
+use std::future::{Future, poll_fn};
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::BasicCancelOptions;
+use lapin::types::ShortString;
+use longshore_source::{Features, Message, Receipt, Slots, Source, SourceError, Tracker, in_flight};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::RabbitMqConfig;
+use crate::connection::{Connector, Link};
+use crate::delivery::{message, stream_offset};
+use crate::metrics::Meters;
+use crate::settle::{Handle, Live, Settler};
+use crate::stream::StreamPosition;
+
+/// How long the broker may take to confirm the end of a connection.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// One consumer of one queue, on a connection of its own.
+pub struct RabbitMqSource {
+    config: Arc<RabbitMqConfig>,
+    state: State,
+    tracker: Tracker<Handle>,
+    live: watch::Sender<Option<Live>>,
+    stream: Arc<StreamPosition>,
+    settler: Owned,
+    close: oneshot::Sender<Instant>,
+    meters: Meters,
+}
+
+enum State {
+    /// Consuming. `ended` is why the subscription is over, once it is.
+    Up { link: Box<Link>, connector: Box<Connector>, worked: bool, ended: Option<String> },
+    /// Connecting. Kept here so that a `recv` that is dropped does not start it over.
+    Down(Pin<Box<dyn Future<Output = (Link, Connector)> + Send>>),
+    /// Between the two; never seen from outside `link_up`.
+    Moving,
+}
+
+impl std::fmt::Debug for RabbitMqSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RabbitMqSource").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl RabbitMqSource {
+    pub(crate) async fn connect(config: RabbitMqConfig) -> Result<Self, SourceError> {
+        let meters = Meters::new(&config);
+        let config = Arc::new(config);
+        let mut connector = Connector::new(Arc::clone(&config), meters.clone())?;
+        let link = connector.first().await?;
+        tracing::info!(source = config.name.as_deref(), queue = %config.queue, "consuming");
+
+        let capacity = NonZeroUsize::new(config.prefetch.into()).unwrap_or(NonZeroUsize::MIN);
+        let (tracker, settlements) = in_flight(capacity);
+        let (live, news) = watch::channel(Some(Live { epoch: link.epoch, channel: link.channel.clone() }));
+        let stream = Arc::new(StreamPosition::default());
+        let (close, closing) = oneshot::channel();
+        let settler = Settler::new(settlements, news, Arc::clone(&stream), meters.clone());
+        let settler = Owned(tokio::spawn(settler.run(closing)));
+        let state =
+            State::Up { link: Box::new(link), connector: Box::new(connector), worked: false, ended: None };
+        Ok(Self { config, state, tracker, live, stream, settler, close, meters })
+    }
+
+    /// Waits until there is a link that has not ended. Cancel-safe.
+    async fn link_up(&mut self) {
+        if matches!(&self.state, State::Up { ended: Some(_), .. }) {
+            self.take_down();
+        }
+        if let State::Down(connecting) = &mut self.state {
+            let (link, connector) = connecting.await;
+            // Before any message of this link is out, so that its settlements find the channel.
+            self.live.send_replace(Some(Live { epoch: link.epoch, channel: link.channel.clone() }));
+            self.state = State::Up {
+                link: Box::new(link),
+                connector: Box::new(connector),
+                worked: false,
+                ended: None,
+            };
+        }
+    }
+
+    fn take_down(&mut self) {
+        let State::Up { link, mut connector, worked, ended } =
+            std::mem::replace(&mut self.state, State::Moving)
+        else {
+            return;
+        };
+        let source = self.config.name.as_deref();
+        let reason = ended.unwrap_or_default();
+        tracing::warn!(source, queue = %self.config.queue, reason, "subscription ended; connecting again");
+        self.live.send_replace(None);
+        if worked {
+            connector.worked();
+        }
+        // Closes the connection if it is still open, so that the broker requeues what is out.
+        drop(link);
+        let resume_at = self.stream.resume_at();
+        self.state = State::Down(Box::pin(async move {
+            let link = connector.again(resume_at).await;
+            (link, *connector)
+        }));
+    }
+
+    /// Takes what the client has buffered, at least one message unless the subscription has ended.
+    fn poll_take(&mut self, slots: &mut Slots<Handle>, cx: &mut Context<'_>) -> Poll<Vec<Message>> {
+        let State::Up { link, worked, ended, .. } = &mut self.state else { return Poll::Ready(Vec::new()) };
+        let mut taken = Vec::new();
+        if !link.channel.status().connected() {
+            // What is still buffered comes again on the next connection, and could not be settled now.
+            *ended = Some("the connection is lost".to_owned());
+            return Poll::Ready(taken);
+        }
+        while !slots.is_empty() {
+            match link.consumer.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(delivery))) => {
+                    *worked = true;
+                    self.meters.received(1);
+                    taken.extend(fill(slots, link.epoch, delivery, &self.config.queue, &self.stream));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    *ended = Some(error.to_string());
+                    return Poll::Ready(taken);
+                }
+                Poll::Ready(None) => {
+                    *ended = Some("the broker cancelled the consumer (queue deleted or moved?)".to_owned());
+                    return Poll::Ready(taken);
+                }
+                Poll::Pending if taken.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(taken)
+    }
+}
+
+fn fill(
+    slots: &mut Slots<Handle>,
+    epoch: u64,
+    delivery: Delivery,
+    queue: &str,
+    stream: &StreamPosition,
+) -> Option<Message> {
+    let offset = stream_offset(&delivery);
+    let ack = slots.fill(Handle { epoch, tag: delivery.delivery_tag, offset })?;
+    if offset.is_some_and(|offset| !stream.read(epoch, offset)) {
+        // Settled before; only the broker's window needs the acknowledgement.
+        ack.ack(Receipt::default());
+        return None;
+    }
+    Some(message(delivery, offset, queue, ack))
+}
+
+impl Source for RabbitMqSource {
+    fn features(&self) -> Features {
+        Features {
+            ordered: self.config.is_stream(),
+            native_retry_delay: true,
+            redelivery_count: false,
+            lease: None,
+            replies: false,
+        }
+    }
+
+    async fn recv(&mut self, max: NonZeroUsize) -> Result<Vec<Message>, SourceError> {
+        loop {
+            self.link_up().await;
+            let mut slots = self.tracker.reserve(max).await;
+            let stream = Arc::clone(&self.stream);
+            let epoch = if let State::Up { link, .. } = &self.state { link.epoch } else { 0 };
+            // Biased: what is here is taken first; going back in a stream is rare.
+            let taken = tokio::select! {
+                biased;
+                () = stream.rewound(epoch) => {
+                    if let State::Up { ended, .. } = &mut self.state {
+                        *ended = Some("a message is to be read again".to_owned());
+                    }
+                    continue;
+                }
+                taken = poll_fn(|cx| self.poll_take(&mut slots, cx)) => taken,
+            };
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+        }
+    }
+
+    async fn close(self, deadline: Duration) -> Result<(), SourceError> {
+        let Self { state, close, mut settler, live, .. } = self;
+        let deadline = Instant::now() + deadline;
+        let link = match state {
+            State::Up { link, ended: None, .. } => Some(link),
+            _ => None,
+        };
+        if let Some(link) = &link {
+            let stop = link.channel.basic_cancel(link.consumer.tag(), BasicCancelOptions::default());
+            // Best effort: what still comes is requeued when the connection ends.
+            let _ = timeout_at(deadline, stop).await;
+        }
+        let _ = close.send(deadline);
+        let lost = match timeout_at(deadline + GOODBYE, &mut settler.0).await {
+            Ok(Ok(lost)) => lost,
+            _ => return Err(SourceError::Disconnected("settlements were still being written".to_owned())),
+        };
+        drop(live);
+        if let Some(link) = link {
+            // Its confirmation says that the broker has read every acknowledgement before it.
+            let goodbye = link.connection.close(200, ShortString::from("closed"));
+            match timeout(GOODBYE, goodbye).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(crate::error::explain(&error, "closing")),
+                Err(_) => return Err(SourceError::Disconnected("closing: no answer in time".to_owned())),
+            }
+        }
+        if lost > 0 {
+            return Err(SourceError::Disconnected(format!(
+                "{lost} acknowledgements did not reach the broker"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A task that ends with its owner.
+struct Owned(JoinHandle<u64>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
