@@ -25,6 +25,18 @@ async fn a_declared_body_may_be_as_large_as_the_limit_and_is_refused_unread_abov
 }
 
 #[tokio::test]
+async fn a_producer_that_asks_first_is_refused_before_it_sends() {
+    let server = serve(config()).await;
+    let mut producer = server.connect().await;
+    let asking =
+        post("events", &"x".repeat(BODY_LIMIT + 1)).replace("host:", "expect: 100-continue\r\nhost:");
+
+    producer.send(asking.trim_end_matches('x')).await;
+
+    producer.reply().await.assert_failed(413, TOO_LARGE);
+}
+
+#[tokio::test]
 async fn a_chunked_body_is_cut_off_at_the_limit() {
     let mut server = serve(config()).await;
     let mut producer = server.connect().await;

@@ -7,6 +7,8 @@ mod close;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod single;
 #[cfg(test)]
 mod support;

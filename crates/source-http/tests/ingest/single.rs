@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{BODY_LIMIT, EVENT, EVENT_TEXT, PROJECT, config, post, request, serve};
+use crate::support::{BODY_LIMIT, EVENT, EVENT_TEXT, PROJECT, config, post, request, serve, serve_with};
+use axum::Router;
+use axum::routing::get;
 use longshore_source::{Headers, Position, Receipt, Refusal, Route, Source as _};
 use serde_json::json;
 
@@ -164,6 +166,23 @@ async fn other_paths_and_methods_are_answered_in_the_envelope() {
         reply.assert_failed(405, "this path does not take this method");
         assert_eq!(reply.header("allow"), Some("post"));
     }
+}
+
+#[tokio::test]
+async fn other_routers_may_take_other_methods_of_the_same_paths() {
+    let list = Router::new().route("/api/v1/projects/{project_id}/events", get(|| async { "listed" }));
+    let server = serve_with(config(), list).await;
+    let mut client = server.connect().await;
+
+    client.send(&request("GET", PATH, &[], "")).await;
+    assert_eq!(client.reply().await.body, "listed");
+    client.send(&request("PUT", PATH, &[KEY], "{}")).await;
+    let reply = client.reply().await;
+    reply.assert_failed(405, "this path does not take this method");
+    assert_eq!(reply.header("allow"), Some("get,head,post"));
+    server.store_all();
+    client.send(&post("events", "{}")).await;
+    assert_eq!(client.reply().await.status, 201);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use longshore_source::{Message, Receipt, Source as _};
 use longshore_source_http::{Admission, Denied, Gate, HttpIngestConfig, HttpSource, routes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -47,7 +48,13 @@ pub(crate) fn nonzero(value: usize) -> NonZeroUsize {
 }
 
 pub(crate) async fn serve(config: HttpIngestConfig) -> Server {
+    serve_with(config, Router::new()).await
+}
+
+/// The routes merged with those of `other`.
+pub(crate) async fn serve_with(config: HttpIngestConfig, other: Router) -> Server {
     let (router, source) = routes(config, Arc::new(TestGate));
+    let router = other.merge(router);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
