@@ -117,9 +117,17 @@ async fn bytes_in_flight_are_limited_declared_or_not() {
 }
 
 #[tokio::test]
+async fn declared_bytes_are_taken_before_they_arrive() {
+    let mut server = serve(HttpIngestConfig { max_in_flight_bytes: nonzero(10), ..config() }).await;
+
+    // Five of six bytes are sent; the helper's own five bytes only find no room if the sixth is counted too.
+    server.post_slowly_into_the_last_room("123456").await;
+}
+
+#[tokio::test]
 async fn a_slot_is_taken_while_the_body_is_on_its_way_and_comes_back_when_the_producer_hangs_up() {
     let mut server = serve(HttpIngestConfig { max_in_flight: nonzero(1), ..config() }).await;
-    let slow = server.post_slowly_into_the_only_slot("slow").await;
+    let slow = server.post_slowly_into_the_last_room("slow").await;
 
     drop(slow);
 
@@ -184,7 +192,7 @@ async fn a_message_nobody_took_before_its_deadline_is_never_handed_out() {
 #[tokio::test]
 async fn a_body_that_does_not_arrive_in_time_is_not_stored() {
     let mut server = serve(HttpIngestConfig { max_in_flight: nonzero(1), ..config() }).await;
-    let mut slow = server.post_slowly_into_the_only_slot("slow").await;
+    let mut slow = server.post_slowly_into_the_last_room("slow").await;
 
     let reply = slow.reply_after_the_deadline().await;
 

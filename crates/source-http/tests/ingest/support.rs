@@ -98,8 +98,9 @@ impl Server {
         connection
     }
 
-    /// Sends the head and all but the last byte of an event, and waits until it holds the only slot.
-    pub(crate) async fn post_slowly_into_the_only_slot(&mut self, body: &str) -> Connection {
+    /// Sends the head and all but the last byte of an event, and waits until there is
+    /// no room beside it.
+    pub(crate) async fn post_slowly_into_the_last_room(&mut self, body: &str) -> Connection {
         let mut slow = self.connect().await;
         let whole = post("events", body);
         slow.send(&whole[..whole.len() - 1]).await;
