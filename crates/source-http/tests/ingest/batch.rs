@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{BODY_LIMIT, EVENT, EVENT_TEXT, PROJECT, Server, config, nonzero, post, request, serve};
 use longshore_source::{Message, Receipt, Refusal, Route};
 use longshore_source_http::HttpIngestConfig;
 use serde_json::json;
+
+use crate::support::{BODY_LIMIT, EVENT, EVENT_TEXT, PROJECT, Server, config, nonzero, post, request, serve};
 
 const FULL: &str = "too many events are in flight: send the request again";
 

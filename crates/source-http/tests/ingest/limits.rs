@@ -1,8 +1,9 @@
 //! Limits of size, room and time, on both sides of each.
 
-use crate::support::{BODY_LIMIT, EVENT, config, nonzero, post, serve};
 use longshore_source::{Receipt, Source as _};
 use longshore_source_http::HttpIngestConfig;
+
+use crate::support::{BODY_LIMIT, EVENT, config, nonzero, post, serve};
 
 const CHUNKED: &str = "POST /api/v1/projects/acme/events HTTP/1.1\r\nhost: test\r\n\
                        authorization: Bearer good\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::support::{BODY_LIMIT, EVENT, EVENT_TEXT, PROJECT, config, post, request, serve, serve_with};
 use axum::Router;
 use axum::routing::get;
 use longshore_source::{Headers, Position, Receipt, Refusal, Route, Source as _};
 use serde_json::json;
+
+use crate::support::{BODY_LIMIT, EVENT, EVENT_TEXT, PROJECT, config, post, request, serve, serve_with};
 
 const PATH: &str = "/api/v1/projects/acme/events";
 const KEY: &str = "authorization: Bearer good";
