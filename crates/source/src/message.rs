@@ -44,7 +44,8 @@ pub struct Position {
 pub struct Route {
     /// The tenant, as the 128 bits of its id.
     pub project: u128,
-    /// The event kind: `single`, `fanout`, `broadcast` or `dynamic`.
+    /// The event kind: `single`, `fanout`, `broadcast` or `dynamic`; or `batch`, when the body says it (key `kind`,
+    /// absent: `single`).
     pub kind: &'static str,
 }
 

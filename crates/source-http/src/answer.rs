@@ -1,0 +1,124 @@
+//! The response: the contract's envelope `{"status", "message", "data"}`, and the headers around it.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use longshore_source::{Receipt, Refusal, Settled};
+use serde::Serialize;
+
+use crate::gate::Denied;
+use crate::rejection::Rejection;
+use crate::ulid::Ulid;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const DUPLICATE: &str = "Duplicate event received, but will not be sent";
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    body: Vec<u8>,
+    retry_after: Option<u64>,
+    /// A header that only this answer has.
+    extra: Option<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Serialize)]
+struct Success<'a, T> {
+    status: bool,
+    message: &'a str,
+    data: T,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    status: bool,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Stored {
+    uid: Ulid,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_duplicate_event: bool,
+}
+
+impl Answer {
+    /// The answer to a single event; `message` says that it was stored.
+    pub(crate) fn to_event(settled: Settled, message: &'static str) -> Self {
+        match settled {
+            Settled::Ack(receipt) => Self::stored(receipt, message),
+            Settled::Refuse(refusal) => Self::failed(StatusCode::BAD_REQUEST, &reason(refusal)),
+            Settled::Retry(after) => Rejection::NotStored(after).into(),
+        }
+    }
+
+    /// An envelope with `data`.
+    pub(crate) fn with_data(status: StatusCode, ok: bool, message: &str, data: impl Serialize) -> Self {
+        Self::new(status, &Success { status: ok, message, data })
+    }
+
+    /// The same, to be repeated after so many seconds.
+    pub(crate) fn retry_after(self, seconds: Option<u64>) -> Self {
+        Self { retry_after: seconds, ..self }
+    }
+
+    /// The response, with the producer's request id if it sent one.
+    pub(crate) fn into_response(self, request_id: Option<HeaderValue>) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some((name, value)) = self.extra {
+            headers.insert(name, value);
+        }
+        if let Some(id) = request_id {
+            headers.insert(REQUEST_ID, id);
+        }
+        response
+    }
+
+    fn stored(receipt: Receipt, message: &str) -> Self {
+        let message = if receipt.duplicate { DUPLICATE } else { message };
+        // Zero stands for "became no event": there is no id to tell.
+        let data = (receipt.event != 0)
+            .then_some(Stored { uid: Ulid(receipt.event), is_duplicate_event: receipt.duplicate });
+        Self::with_data(StatusCode::CREATED, true, message, data)
+    }
+
+    fn failed(status: StatusCode, message: &str) -> Self {
+        Self::new(status, &Failure { status: false, message })
+    }
+
+    fn new(status: StatusCode, envelope: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(envelope).expect("plain structs of texts and numbers always serialize");
+        Self { status, body, retry_after: None, extra: None }
+    }
+}
+
+impl From<Rejection> for Answer {
+    fn from(rejection: Rejection) -> Self {
+        let extra = match rejection {
+            Rejection::Denied(Denied::Unauthenticated) => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            // So that the next request on this connection finds another instance.
+            Rejection::Stopping => Some((CONNECTION, HeaderValue::from_static("close"))),
+            _ => None,
+        };
+        let answer = Self::failed(rejection.status(), &rejection.to_string());
+        Self { extra, ..answer.retry_after(rejection.retry_after()) }
+    }
+}
+
+/// What the producer reads about a refused event.
+pub(crate) fn reason(refusal: Refusal) -> String {
+    if refusal.field.is_empty() {
+        return refusal.problem;
+    }
+    format!("`{}`: {}", refusal.field, refusal.problem)
+}

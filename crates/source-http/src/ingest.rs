@@ -1,0 +1,194 @@
+//! One request from head to answer: admitted, checked, read, handed over, awaited.
+//!
+//! The order is deliberate: nothing is said about a project before the key is checked, nothing is read before
+//! there is room for it, and nothing is awaited past the deadline.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use longshore_source::{Route, Settled};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::answer::Answer;
+use crate::batch::{self, Format, ItemResult};
+use crate::body;
+use crate::config::HttpIngestConfig;
+use crate::gate::{Admission, Gate};
+use crate::rejection::Rejection;
+use crate::slots::Held;
+use crate::source::{Intake, Queued, Reply};
+
+/// Above this a batch is cut on a thread where it may take its time: it is about half a millisecond's work.
+const INLINE_BATCH_BYTES: usize = 128 * 1024;
+/// The kind of a batch's messages: each body says its own.
+const BATCH: &str = "batch";
+
+/// What every request needs.
+pub(crate) struct Ingest {
+    pub(crate) config: HttpIngestConfig,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) intake: Intake,
+}
+
+impl Ingest {
+    /// Takes one event of `kind`; `stored` is the contract's message for success.
+    pub(crate) async fn event(
+        &self,
+        kind: &'static str,
+        stored: &'static str,
+        project: &str,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Answer, Rejection> {
+        let deadline = Instant::now() + self.config.deadline;
+        let admission = self.gate.admit(project, bearer(headers))?;
+        format(headers, "`application/json`")?;
+        let limit = admission.max_body_bytes.min(self.intake.slots.max_bytes());
+        let (body, held) = body::read(&self.intake, body, limit, deadline).await?;
+
+        let (reply, settled) = oneshot::channel();
+        let route = Route { project: admission.project, kind };
+        if let Some(slot) = held.into_slots().next() {
+            self.intake.put(Queued { body, route, reply: Reply::One(reply), slot });
+        }
+        tokio::select! {
+            // A settlement that is there wins over a deadline that passed meanwhile.
+            biased;
+            // The reply is dropped unsent when the message was never handed out.
+            settled = settled => Ok(Answer::to_event(settled.unwrap_or(Settled::Retry(None)), stored)),
+            () = self.given_up(deadline) => Err(Rejection::Unknown),
+        }
+    }
+
+    /// Takes a batch of events.
+    pub(crate) async fn batch(
+        &self,
+        project: &str,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Answer, Rejection> {
+        let deadline = Instant::now() + self.config.deadline;
+        let admission = self.gate.admit(project, bearer(headers))?;
+        let format = format(headers, "`application/json`, `application/x-ndjson` or `application/jsonl`")?;
+        let limit = self.config.max_batch_bytes.min(self.intake.slots.max_bytes());
+        let (body, held) = body::read(&self.intake, body, limit, deadline).await?;
+        let items = self.cut(body, format).await?;
+
+        let mut results: Vec<Option<ItemResult>> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| {
+                let limit = admission.max_body_bytes;
+                (item.len() > limit).then(|| ItemResult::rejected(index, &Rejection::ItemTooLarge(limit)))
+            })
+            .collect();
+        let retry_after = self.store(items, held, admission, deadline, &mut results).await?;
+        let results: Vec<_> = results
+            .into_iter()
+            .enumerate()
+            .map(|(index, result)| result.unwrap_or_else(|| ItemResult::rejected(index, &Rejection::Unknown)))
+            .collect();
+        Ok(batch::answer(&results, retry_after))
+    }
+
+    async fn cut(&self, body: Bytes, format: Format) -> Result<Vec<Bytes>, Rejection> {
+        let max = self.config.max_batch_items.get().min(self.intake.slots.max_messages());
+        if body.len() <= INLINE_BATCH_BYTES {
+            return batch::split(&body, format, max);
+        }
+        // It can only fail when the runtime goes down, and nothing was stored.
+        tokio::task::spawn_blocking(move || batch::split(&body, format, max))
+            .await
+            .unwrap_or(Err(Rejection::Stopping))
+    }
+
+    /// Hands over each item that has no result yet and fills in the results until `deadline`. Returns the
+    /// seconds after which those that were not stored may be repeated.
+    async fn store(
+        &self,
+        items: Vec<Bytes>,
+        mut held: Held,
+        admission: Admission,
+        deadline: Instant,
+        results: &mut [Option<ItemResult>],
+    ) -> Result<u64, Rejection> {
+        let mut missing = results.iter().filter(|result| result.is_none()).count();
+        // All together or not at all, without waiting: two batches can never hold half of each other's room.
+        if !held.grow_messages(missing.saturating_sub(1)) {
+            return Err(Rejection::Full);
+        }
+        let (reply, mut settled) = mpsc::unbounded_channel();
+        let route = Route { project: admission.project, kind: BATCH };
+        let accepted = items.into_iter().enumerate().filter(|(index, _)| results[*index].is_none());
+        for ((index, body), slot) in accepted.zip(held.into_slots()) {
+            self.intake.put(Queued {
+                body,
+                route: route.clone(),
+                reply: Reply::Item(index, reply.clone()),
+                slot,
+            });
+        }
+        drop(reply);
+
+        let given_up = self.given_up(deadline);
+        tokio::pin!(given_up);
+        let mut retry_after = 1;
+        while missing > 0 {
+            let next = tokio::select! {
+                // A settlement that is there wins over a deadline that passed meanwhile.
+                biased;
+                next = settled.recv() => next,
+                () = &mut given_up => return Ok(retry_after),
+            };
+            // The replies that are left were dropped unsent: their messages were never handed out.
+            let Some((index, how)) = next else { break };
+            if let Settled::Retry(after) = &how {
+                retry_after = retry_after.max(Rejection::NotStored(*after).retry_after().unwrap_or(1));
+            }
+            results[index] = Some(ItemResult::settled(index, how));
+            missing -= 1;
+        }
+        for (index, result) in results.iter_mut().enumerate() {
+            result.get_or_insert_with(|| ItemResult::settled(index, Settled::Retry(None)));
+        }
+        Ok(retry_after)
+    }
+
+    /// Waits until waiting for a settlement has no sense any more.
+    async fn given_up(&self, deadline: Instant) {
+        tokio::select! {
+            () = sleep_until(deadline) => {}
+            () = self.intake.abandoned() => {}
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// What the body is, by its headers; `accepted` names what this route takes. No header means JSON.
+fn format(headers: &HeaderMap, accepted: &'static str) -> Result<Format, Rejection> {
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Rejection::Encoding);
+    }
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Format::Json) };
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let is = |name: &str| essence.eq_ignore_ascii_case(name.as_bytes());
+    if is("application/json") {
+        return Ok(Format::Json);
+    }
+    if accepted.contains("ndjson") && (is("application/x-ndjson") || is("application/jsonl")) {
+        return Ok(Format::Lines);
+    }
+    Err(Rejection::MediaType(accepted))
+}

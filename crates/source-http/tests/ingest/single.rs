@@ -1,0 +1,221 @@
+//! One event per request: what the consumer sees, and each answer the producer can get.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use longshore_source::{Headers, Position, Receipt, Refusal, Route, Source as _};
+use serde_json::json;
+
+use crate::support::{BODY_LIMIT, EVENT, EVENT_TEXT, PROJECT, config, post, request, serve, serve_with};
+
+const PATH: &str = "/api/v1/projects/acme/events";
+const KEY: &str = "authorization: Bearer good";
+
+#[tokio::test]
+async fn each_route_says_its_kind_and_answers_in_the_contracts_words() {
+    let mut server = serve(config()).await;
+    assert!(server.source.features().replies);
+    for (path, kind, message) in [
+        ("events", "single", "Event queued successfully"),
+        ("events/fanout", "fanout", "Endpoint fanout event queued successfully"),
+        ("events/broadcast", "broadcast", "Broadcast event created successfully"),
+        ("events/dynamic", "dynamic", "Dynamic event created successfully"),
+    ] {
+        let mut producer = server.post(path, "{ \"any\": 1.0 }").await;
+
+        let received = server.one().await;
+        assert_eq!(received.body, "{ \"any\": 1.0 }");
+        assert_eq!(received.route, Some(Route { project: PROJECT, kind }));
+        assert_eq!((received.headers, received.position), (Headers::new(), Position::default()));
+        assert_eq!((received.redelivered, received.attempt), (false, None));
+        received.ack.ack(Receipt { event: EVENT, duplicate: false });
+
+        let reply = producer.reply().await;
+        assert_eq!(reply.status, 201);
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        assert_eq!(reply.json(), json!({"status": true, "message": message, "data": {"uid": EVENT_TEXT}}));
+    }
+}
+
+#[tokio::test]
+async fn a_duplicate_is_still_created() {
+    let mut server = serve(config()).await;
+    let mut producer = server.post("events/fanout", "{}").await;
+
+    server.one().await.ack.ack(Receipt { event: EVENT, duplicate: true });
+
+    let reply = producer.reply().await;
+    assert_eq!(reply.status, 201);
+    assert_eq!(
+        reply.json(),
+        json!({
+            "status": true,
+            "message": "Duplicate event received, but will not be sent",
+            "data": {"uid": EVENT_TEXT, "is_duplicate_event": true},
+        })
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_answered_before_the_message_is_settled() {
+    let mut server = serve(config()).await;
+    let mut producer = server.post("events", "{}").await;
+
+    let message = server.one().await;
+
+    assert!(!producer.is_answered().await);
+    message.ack.ack(Receipt::default());
+    let reply = producer.reply().await;
+    assert_eq!(reply.json()["data"], json!(null), "a receipt without an event has no id to tell");
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_field() {
+    let mut server = serve(config()).await;
+    let refusal =
+        |field: &str| Refusal { field: field.to_owned(), problem: "must not be \"empty\"".to_owned() };
+
+    let mut producer = server.post("events", "{}").await;
+    server.one().await.ack.refuse(refusal("event_type"));
+    producer.reply().await.assert_failed(400, "`event_type`: must not be \"empty\"");
+
+    producer.send(&post("events", "{}")).await;
+    server.one().await.ack.refuse(refusal(""));
+    producer.reply().await.assert_failed(400, "must not be \"empty\"");
+}
+
+#[tokio::test]
+async fn a_retry_or_a_dropped_token_is_unavailable() {
+    let mut server = serve(config()).await;
+    let mut producer = server.connect().await;
+    for (after, seconds) in
+        [(None, "1"), (Some(Duration::from_millis(10)), "1"), (Some(Duration::from_millis(2001)), "3")]
+    {
+        producer.send(&post("events", "{}")).await;
+        server.one().await.ack.retry(after);
+
+        let reply = producer.reply().await;
+        reply.assert_failed(
+            503,
+            "the event could not be stored now: send it again with the same `idempotency_key`",
+        );
+        assert_eq!(reply.header("retry-after"), Some(seconds));
+    }
+
+    producer.send(&post("events", "{}")).await;
+    drop(server.one().await);
+    assert_eq!(producer.reply().await.status, 503);
+}
+
+#[tokio::test]
+async fn the_gate_decides_before_anything_else() {
+    let server = serve(config()).await;
+    let too_large = "x".repeat(BODY_LIMIT + 1);
+    for (path, header, status, message) in [
+        (PATH, "authorization: Bearer bad", 401, "authorization failed"),
+        (PATH, "authorization: Basic good", 401, "authorization failed"),
+        (PATH, "authorization: good", 401, "authorization failed"),
+        (PATH, "no: key", 401, "authorization failed"),
+        ("/api/v1/projects/other/events", KEY, 403, "this API key may not send events to this project"),
+        ("/api/v1/projects/nobody/events", KEY, 404, "project not found"),
+        ("/api/v1/projects/%ff/events", KEY, 404, "project not found"),
+        (
+            PATH,
+            "authorization: Bearer down",
+            503,
+            "API keys cannot be checked right now: send the request again",
+        ),
+    ] {
+        for path in [path.to_owned(), format!("{path}/batch")] {
+            let mut producer = server.connect().await;
+            producer.send(&request("POST", &path, &[header, "content-type: text/plain"], &too_large)).await;
+
+            let reply = producer.reply().await;
+            reply.assert_failed(status, message);
+            assert_eq!(reply.header("www-authenticate"), (status == 401).then_some("bearer"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_scheme_of_a_key_is_case_insensitive() {
+    let mut server = serve(config()).await;
+    let mut producer = server.connect().await;
+
+    producer.send(&request("POST", PATH, &["authorization: bEARER  good "], "{}")).await;
+
+    server.one().await.ack.ack(Receipt::default());
+    assert_eq!(producer.reply().await.status, 201);
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_answered_in_the_envelope() {
+    let server = serve(config()).await;
+    let mut client = server.connect().await;
+    for path in
+        ["/", "/api/v1/projects/acme", "/api/v1/projects/acme/events/", "/api/v1/projects/acme/events/x"]
+    {
+        client.send(&request("POST", path, &[KEY, "x-request-id: r-1"], "{}")).await;
+        let reply = client.reply().await;
+        reply.assert_failed(404, "there is nothing at this path");
+        assert_eq!(reply.header("x-request-id"), Some("r-1"));
+    }
+    for method in ["GET", "PUT", "DELETE"] {
+        client.send(&request(method, PATH, &[KEY], "")).await;
+        let reply = client.reply().await;
+        reply.assert_failed(405, "this path does not take this method");
+        assert_eq!(reply.header("allow"), Some("post"));
+    }
+}
+
+#[tokio::test]
+async fn other_routers_may_take_other_methods_of_the_same_paths() {
+    let list = Router::new().route("/api/v1/projects/{project_id}/events", get(|| async { "listed" }));
+    let server = serve_with(config(), list).await;
+    let mut client = server.connect().await;
+
+    client.send(&request("GET", PATH, &[], "")).await;
+    assert_eq!(client.reply().await.body, "listed");
+    client.send(&request("PUT", PATH, &[KEY], "{}")).await;
+    let reply = client.reply().await;
+    reply.assert_failed(405, "this path does not take this method");
+    assert_eq!(reply.header("allow"), Some("get,head,post"));
+    server.store_all();
+    client.send(&post("events", "{}")).await;
+    assert_eq!(client.reply().await.status, 201);
+}
+
+#[tokio::test]
+async fn a_request_id_is_echoed_and_never_made_up() {
+    let server = serve(config()).await;
+    let mut producer = server.connect().await;
+    server.store_all();
+
+    producer.send(&request("POST", PATH, &[KEY, "x-request-id: r-2"], "{}")).await;
+    let reply = producer.reply().await;
+    assert_eq!((reply.status, reply.header("x-request-id")), (201, Some("r-2")));
+
+    producer.send(&request("POST", PATH, &[KEY], "{}")).await;
+    assert_eq!(producer.reply().await.header("x-request-id"), None);
+}
+
+#[tokio::test]
+async fn only_json_is_taken() {
+    let server = serve(config()).await;
+    let mut producer = server.connect().await;
+    server.store_all();
+    for taken in ["application/json", "Application/JSON ; charset=utf-8"] {
+        producer.send(&request("POST", PATH, &[KEY, &format!("content-type: {taken}")], "{}")).await;
+        assert_eq!(producer.reply().await.status, 201, "{taken}");
+    }
+    for refused in ["text/plain", "application/x-ndjson", "application/jsonl", "application/json2", ""] {
+        producer.send(&request("POST", PATH, &[KEY, &format!("content-type: {refused}")], "{}")).await;
+        producer.reply().await.assert_failed(415, "`content-type` must be `application/json`");
+    }
+
+    producer.send(&request("POST", PATH, &[KEY, "content-encoding: identity"], "{}")).await;
+    assert_eq!(producer.reply().await.status, 201);
+    producer.send(&request("POST", PATH, &[KEY, "content-encoding: gzip"], "{}")).await;
+    producer.reply().await.assert_failed(415, "`content-encoding` is not supported: send the body as it is");
+}
