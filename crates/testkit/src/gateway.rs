@@ -7,7 +7,7 @@ mod process;
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -20,8 +20,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use process::Usage;
 
-/// The variable that tells the binary where to listen.
-pub const LISTEN_VARIABLE: &str = "LONGSHORE__HTTP__LISTEN";
+use crate::unique;
+
+/// The variable that tells the binary where to take events.
+pub const HTTP_BIND: &str = "LONGSHORE__HTTP__BIND";
+/// The variable that tells the binary where to serve the operational routes.
+pub const OPS_BIND: &str = "LONGSHORE__OPS__BIND";
 /// How long a start may take, migrations and first connections included.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -78,14 +82,14 @@ impl Setup {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Starts the gateway on a free loopback port and waits until `/readyz` says yes.
+    /// Starts the gateway on free loopback ports and waits until `/readyz` says yes.
     ///
     /// # Panics
     /// When it ends or is not ready within a minute; its log is in the message.
     pub async fn start(self) -> Gateway {
-        let addr = free_addr();
         let dir = TempDir::new().expect("a scratch directory");
-        let mut gateway = Gateway { setup: self, addr, dir, child: None };
+        let (addr, ops_addr) = (unique::free_addr(), unique::free_addr());
+        let mut gateway = Gateway { setup: self, addr, ops_addr, dir, child: None };
         gateway.restart().await;
         gateway
     }
@@ -103,18 +107,25 @@ impl Setup {
 pub struct Gateway {
     setup: Setup,
     addr: SocketAddr,
+    ops_addr: SocketAddr,
     dir: TempDir,
     child: Option<Child>,
 }
 
 impl Gateway {
-    /// Where it listens; a restart keeps it.
+    /// Where it takes events; a restart keeps it.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The URL of a path.
+    /// Where it serves the operational routes; a restart keeps it.
+    #[must_use]
+    pub const fn ops_addr(&self) -> SocketAddr {
+        self.ops_addr
+    }
+
+    /// The URL of a path where it takes events.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
@@ -155,7 +166,7 @@ impl Gateway {
         }
     }
 
-    /// Starts it again, on the same port with the same settings, and waits until it is ready.
+    /// Starts it again, on the same ports with the same settings, and waits until it is ready.
     ///
     /// # Panics
     /// When it is running, ends, or is not ready within a minute.
@@ -164,7 +175,8 @@ impl Gateway {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let errors = File::try_clone(&log).expect("a second handle of the log");
         let mut command = self.setup.command();
-        command.args(&self.setup.arguments).env(LISTEN_VARIABLE, self.addr.to_string());
+        command.args(&self.setup.arguments).env(HTTP_BIND, self.addr.to_string());
+        command.env(OPS_BIND, self.ops_addr.to_string());
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let binary = self.setup.binary.display();
         let child = command.spawn().unwrap_or_else(|error| panic!("`{binary}` cannot be run: {error}"));
@@ -177,12 +189,12 @@ impl Gateway {
         matches!(self.get("/readyz").await, Some((200, _)))
     }
 
-    /// Status and body of a GET, or `None` when nobody answers. For the operational routes.
+    /// Status and body of a GET of an operational route, e.g. `/metrics`, or `None` when nobody answers.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         // HTTP/1.0: the answer ends with the connection, so that no client is needed to read it.
-        let request = format!("GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.addr);
+        let request = format!("GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.ops_addr);
         let answer = timeout(Duration::from_secs(5), async {
-            let mut stream = TcpStream::connect(self.addr).await?;
+            let mut stream = TcpStream::connect(self.ops_addr).await?;
             stream.write_all(request.as_bytes()).await?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await?;
@@ -237,10 +249,4 @@ impl Drop for Gateway {
             eprintln!("the gateway's log ends with\n{}", self.log_tail());
         }
     }
-}
-
-/// A loopback address nobody listens on at the moment.
-fn free_addr() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
-    listener.local_addr().expect("a bound listener has an address")
 }

@@ -228,13 +228,13 @@ impl TestQueue {
             if pending.len() == WINDOW
                 && let Some(oldest) = pending.pop_front()
             {
-                expect_ack(oldest.await?);
+                expect_ack(&oldest.await?);
                 confirmed(done);
                 done += 1;
             }
         }
         for confirm in pending {
-            expect_ack(confirm.await?);
+            expect_ack(&confirm.await?);
             confirmed(done);
             done += 1;
         }
@@ -282,7 +282,7 @@ async fn confirming(connection: &Connection) -> Channel {
     channel
 }
 
-fn expect_ack(confirmation: Confirmation) {
+fn expect_ack(confirmation: &Confirmation) {
     assert!(
         matches!(confirmation, Confirmation::Ack(_)),
         "RabbitMQ did not take the message: {confirmation:?}"

@@ -1,6 +1,7 @@
 //! Names that no other test, process or machine gives at the same time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
@@ -41,4 +42,20 @@ fn start() -> u16 {
 /// The process that made a name, if it was made on this machine.
 pub(crate) fn maker(name: &str) -> Option<u32> {
     name.strip_prefix(machine_prefix().as_str())?.split('_').next()?.parse().ok()
+}
+
+/// A loopback address nobody listens on. Its port is below the range that outgoing connections take theirs
+/// from, so that it is still free when a process that was killed comes back.
+pub(crate) fn free_addr() -> SocketAddr {
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(u32::from(start()));
+        let port = FIRST + step.wrapping_mul(7_919) % COUNT;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("below 32,000")));
+        if TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    }
 }
