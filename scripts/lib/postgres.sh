@@ -5,6 +5,10 @@ postgres_given() {
     [ -n "${DATABASE_URL:-}" ]
 }
 
+postgres_given_env() {
+    printf 'export DATABASE_URL=%q\n' "$DATABASE_URL"
+}
+
 # The directory with initdb, pg_ctl and psql; the newest where there are several.
 postgres_find() {
     local dir

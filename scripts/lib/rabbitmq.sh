@@ -5,6 +5,11 @@ rabbitmq_given() {
     [ -n "${LONGSHORE_TEST_AMQP_URL:-${AMQP_URL:-}}" ]
 }
 
+rabbitmq_given_env() {
+    local url="${LONGSHORE_TEST_AMQP_URL:-${AMQP_URL:-}}"
+    printf 'export LONGSHORE_TEST_AMQP_URL=%q\nexport AMQP_URL=%q\n' "$url" "${AMQP_URL:-$url}"
+}
+
 # The server's own script: the one in Debian's sbin is a wrapper that switches user.
 rabbitmq_find() {
     local file
@@ -73,6 +78,7 @@ rabbitmq_launch() (
     epmd -port "$3" -address 127.0.0.1 >/dev/null 2>&1 </dev/null &
     echo "$!" >"$DIR/rabbitmq/epmd.pid"
     "$4" >"$DIR/rabbitmq/server.log" 2>&1 </dev/null &
+    describe_process "$!" >"$DIR/rabbitmq/launcher"
 )
 
 # Waits for the line the node itself writes when every listener is open: no other server can be meant.
@@ -120,6 +126,16 @@ rabbitmq_up() {
     die "RabbitMQ did not start after $try tries; its log is \`$DIR/rabbitmq/server.log\`"
 }
 
+# A start that was interrupted has no node yet, only the script that is about to become one.
+rabbitmq_stop_launcher() {
+    local pid
+    [ -f "$DIR/rabbitmq/launcher" ] || return 0
+    if is_described_process_alive "$DIR/rabbitmq/launcher"; then
+        read -r pid _ <"$DIR/rabbitmq/launcher"
+        kill -KILL -- "-$pid" 2>/dev/null || true
+    fi
+}
+
 rabbitmq_stop_epmd() {
     [ ! -f "$DIR/rabbitmq/epmd.pid" ] ||
         end_process "$(cat "$DIR/rabbitmq/epmd.pid")" "-port $(rabbitmq_port 3)" TERM
@@ -129,6 +145,7 @@ rabbitmq_stop() {
     local signal=TERM
     [ "$1" != immediate ] || signal=KILL
     end_process "$(rabbitmq_pid)" "$DIR/rabbitmq/home" "$signal"
+    rabbitmq_stop_launcher
     rabbitmq_stop_epmd
 }
 
