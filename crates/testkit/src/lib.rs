@@ -1,1 +1,44 @@
-//! Placeholder.
+//! Parts for Longshore's own tests: servers, receivers, faults, and a store in memory.
+//!
+//! What it is for: tests assert behaviour from outside, against real servers, and make every fault happen on
+//! purpose. What it does not do: it stands in for no server that a test could have for real, and nothing of it
+//! is part of the product. Invariant: a value that starts something stops it on drop.
+//!
+//! Everything here panics with a sentence when a test's surroundings are not as they must be: a test has no
+//! better answer. The servers come from `scripts/servers`; `make test` starts them, and
+//! `eval "$(scripts/servers env DIR)"` names running ones to a `cargo test` by hand.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`chaos`] | a TCP proxy that cuts, resets and stalls |
+//! | [`clock`] | a [`longshore_core::Clock`] on tokio's time, which tests can pause |
+//! | [`database`] | a database of its own for each test |
+//! | [`gateway`] | the `longshore` binary as a child process, killed and restarted |
+//! | [`memory`] | the store's two ports in memory, with fault knobs |
+//! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
+//! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
+//! | [`servers`] | servers of its own for a test that stops them |
+
+#![expect(clippy::panic, reason = "a test whose surroundings are broken has no better answer")]
+#![expect(clippy::print_stderr, reason = "what a failed test needs to be understood goes to its output")]
+
+pub mod chaos;
+pub mod clock;
+pub mod database;
+pub mod gateway;
+pub mod memory;
+pub mod rabbitmq;
+pub mod receiver;
+pub mod servers;
+mod unique;
+
+/// The value of an environment variable that names a server, or a panic that says where servers come from.
+fn server_url(variable: &str) -> String {
+    match std::env::var(variable) {
+        Ok(url) if !url.is_empty() => url,
+        _ => panic!(
+            "{variable} is not set: run `make test`, or start servers with `scripts/servers up DIR` and name \
+             them with `eval \"$(scripts/servers env DIR)\"`"
+        ),
+    }
+}

@@ -1,0 +1,157 @@
+//! [`EventLog`] of the store in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_core::endpoint::EndpointKey;
+use longshore_core::ports::{
+    DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, StoreError, Stored,
+};
+use longshore_core::signature::SigningKey;
+use longshore_core::{
+    DeliveryState, Endpoint, EndpointStatus, ProcessId, Subscription, SubscriptionId, Timestamp,
+};
+
+use super::MemoryStore;
+use super::faults::Op;
+use super::rows::{StoredDelivery, StoredEvent, Tables};
+
+impl EventLog for MemoryStore {
+    async fn persist(&self, batch: &PersistBatch) -> Result<Vec<Stored>, StoreError> {
+        let owner = self.current_owner();
+        let refused = {
+            let faults = self.shared.faults();
+            batch.events.iter().any(|event| faults.refuses(event))
+        };
+        self.call(Op::Persist, |tables, now| {
+            if refused {
+                return Err(StoreError::Rejected("an event that the test refuses".to_owned()));
+            }
+            for message in &batch.quarantined {
+                tables.quarantined.entry(message.id).or_insert_with(|| message.clone());
+            }
+            Ok(batch.events.iter().map(|event| tables.store(event, owner, now)).collect())
+        })
+        .await
+    }
+
+    fn id_window(&self) -> (Timestamp, Timestamp) {
+        self.shared.tables().id_window
+    }
+
+    async fn register_dynamic(
+        &self,
+        endpoints: &[DynamicEndpoint],
+    ) -> Result<Vec<(Endpoint, Subscription)>, StoreError> {
+        self.call(Op::RegisterDynamic, |tables, _| {
+            let registered = endpoints.iter().map(|wanted| {
+                let known = tables.dynamic.values().find(|known| {
+                    known.id == wanted.id || (known.project == wanted.project && known.url == wanted.url)
+                });
+                match known {
+                    Some(known) => known.clone(),
+                    None => tables.dynamic.entry(wanted.id).or_insert(wanted.clone()).clone(),
+                }
+            });
+            registered.map(|endpoint| resources(&endpoint)).collect()
+        })
+        .await
+    }
+}
+
+impl Tables {
+    fn store(&mut self, new: &NewEvent, owner: ProcessId, now: Timestamp) -> Stored {
+        let event = &new.event;
+        if let Some(known) = self.events.get(&event.id) {
+            return self.repeat(new, known, owner);
+        }
+        let named = match new.identity {
+            Identity::Named(name) => self.names.get(&name),
+            Identity::Content { digest, redelivered: true } => self.contents.get(&digest),
+            Identity::Content { redelivered: false, .. } | Identity::Id => None,
+        };
+        if named.is_some() {
+            return Stored::Known;
+        }
+        match new.identity {
+            Identity::Named(name) => self.names.insert(name, event.id),
+            Identity::Content { digest, .. } => self.contents.insert(digest, event.id),
+            Identity::Id => None,
+        };
+        let key = event.idempotency_key.clone().map(|key| (event.project, key));
+        let duplicate = key.as_ref().is_some_and(|key| self.keys.contains_key(key));
+        self.events.insert(event.id, StoredEvent { event: Arc::clone(event), duplicate });
+        if duplicate {
+            return Stored::Duplicate;
+        }
+        self.keys.extend(key.map(|key| (key, event.id)));
+        let claimed = self.is_alive(owner);
+        for delivery in &new.deliveries {
+            let mut row = StoredDelivery {
+                id: delivery.id,
+                event: event.id,
+                endpoint: delivery.endpoint,
+                subscription: delivery.subscription,
+                state: DeliveryState::Processing,
+                attempts: 0,
+                owner: Some(owner),
+                due_at: None,
+                history: Vec::new(),
+                last: None,
+            };
+            if !(claimed && delivery.hand_over) {
+                row.wait(now);
+            }
+            self.deliveries.insert(row.id, row);
+        }
+        Stored::New { claimed }
+    }
+
+    /// An event whose id is there: the same call again, if its rows carry the ids of this call, or else a
+    /// redelivery.
+    fn repeat(&self, new: &NewEvent, known: &StoredEvent, owner: ProcessId) -> Stored {
+        if known.event.received_at != new.event.received_at {
+            return Stored::Known;
+        }
+        if known.duplicate {
+            return Stored::Duplicate;
+        }
+        let rows: Vec<Option<&StoredDelivery>> =
+            new.deliveries.iter().map(|delivery| self.deliveries.get(&delivery.id)).collect();
+        if rows.iter().any(Option::is_none) {
+            return Stored::Known;
+        }
+        let mut handed_over =
+            new.deliveries.iter().zip(&rows).filter(|(new, _)| new.hand_over).filter_map(|(_, row)| *row);
+        Stored::New { claimed: handed_over.all(|row| row.owner == Some(owner)) }
+    }
+}
+
+/// What a registered `dynamic` endpoint looks like in a snapshot.
+fn resources(dynamic: &DynamicEndpoint) -> Result<(Endpoint, Subscription), StoreError> {
+    let secret = dynamic.secret.as_ref().map_or("generated by the store", |secret| secret.expose().as_str());
+    let key = SigningKey::parse(secret).map_err(|error| StoreError::Rejected(error.to_string()))?;
+    let endpoint = Endpoint {
+        id: dynamic.id,
+        project: dynamic.project,
+        name: dynamic.url.to_string(),
+        url: dynamic.url.clone(),
+        owner_id: None,
+        status: EndpointStatus::Active,
+        keys: vec![EndpointKey { key, expires_at: None }],
+        advanced_signatures: false,
+        http_timeout: Duration::from_secs(10),
+        max_concurrency: 8,
+        authentication: None,
+    };
+    let subscription = Subscription {
+        id: SubscriptionId::derive(dynamic.id),
+        project: dynamic.project,
+        endpoint: dynamic.id,
+        name: dynamic.url.to_string(),
+        event_types: dynamic.event_types.clone(),
+        filters: Vec::new(),
+        retry: None,
+    };
+    Ok((endpoint, subscription))
+}

@@ -1,0 +1,140 @@
+//! [`DeliveryQueue`] of the store in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, Next, Outcome, StoreError, Waiting};
+use longshore_core::{Clock, DeliveryId, DeliveryState, EndpointId, ProcessId, Timestamp};
+
+use super::MemoryStore;
+use super::faults::Op;
+use super::rows::Tables;
+
+impl DeliveryQueue for MemoryStore {
+    fn owner(&self) -> ProcessId {
+        self.current_owner()
+    }
+
+    async fn heartbeat(&self, oldest: DeliveryId) -> Result<bool, StoreError> {
+        let (owner, lease) = (self.current_owner(), self.shared.lease);
+        let renewed = self.call(Op::Heartbeat, |tables, now| {
+            let renewed = tables.renew(owner, now.after(lease), oldest);
+            tables.reap_expired(now);
+            Ok(renewed)
+        });
+        if renewed.await? {
+            return Ok(true);
+        }
+        let successor = self.shared.tables().register(self.shared.clock.now(), lease);
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = successor;
+        Ok(false)
+    }
+
+    async fn waiting(&self, max: u32) -> Result<Vec<Waiting>, StoreError> {
+        self.call(Op::Waiting, |tables, _| {
+            let mut first: BTreeMap<u128, Timestamp> = BTreeMap::new();
+            for delivery in tables.deliveries.values() {
+                if let Some(due_at) = delivery.due_at {
+                    let earliest = first.entry(delivery.endpoint.as_u128()).or_insert(due_at);
+                    *earliest = due_at.min(*earliest);
+                }
+            }
+            let mut waiting: Vec<Waiting> = first
+                .into_iter()
+                .map(|(endpoint, due_at)| Waiting { endpoint: EndpointId::from_u128(endpoint), due_at })
+                .collect();
+            waiting.sort_by_key(|waiting| waiting.due_at);
+            waiting.truncate(usize::try_from(max).unwrap_or(usize::MAX));
+            Ok(waiting)
+        })
+        .await
+    }
+
+    async fn claim(&self, demand: &[Demand], lease: Duration) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let owner = self.current_owner();
+        self.call(Op::Claim, |tables, now| {
+            if !tables.is_alive(owner) {
+                return Ok(Vec::new());
+            }
+            Ok(demand.iter().flat_map(|demand| tables.claim(*demand, owner, now, lease)).collect())
+        })
+        .await
+    }
+
+    async fn record(&self, outcomes: &[Outcome]) -> Result<usize, StoreError> {
+        self.call(Op::Record, |tables, now| {
+            Ok(outcomes.iter().filter(|outcome| !tables.record(outcome, now)).count())
+        })
+        .await
+    }
+
+    async fn resign(&self, oldest: DeliveryId) -> Result<(), StoreError> {
+        let owner = self.current_owner();
+        self.call(Op::Resign, |tables, now| {
+            tables.renew(owner, now, oldest);
+            tables.reap(owner, now);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Tables {
+    fn claim(
+        &mut self,
+        demand: Demand,
+        owner: ProcessId,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Vec<ClaimedDelivery> {
+        let mut due: Vec<_> = self
+            .deliveries
+            .values_mut()
+            .filter(|delivery| delivery.endpoint == demand.endpoint)
+            .filter(|delivery| delivery.due_at.is_some_and(|due_at| due_at <= now))
+            .collect();
+        due.sort_by_key(|delivery| (delivery.due_at, delivery.id));
+        due.truncate(usize::try_from(demand.max).unwrap_or(usize::MAX));
+        let claimed = due.into_iter().filter_map(|delivery| {
+            let event = Arc::clone(&self.events.get(&delivery.event)?.event);
+            delivery.state = DeliveryState::Processing;
+            // The row stays in the schedule, due when the lease ends: so a lost reply or a dead owner costs time.
+            (delivery.owner, delivery.due_at) = (Some(owner), Some(now.after(lease)));
+            Some(ClaimedDelivery {
+                id: delivery.id,
+                event,
+                endpoint: delivery.endpoint,
+                subscription: delivery.subscription,
+                attempts: delivery.attempts,
+                scheduled: true,
+                owner,
+            })
+        });
+        claimed.collect()
+    }
+
+    /// Records an outcome, unless the claim it was made under is gone; repeating one on record changes nothing.
+    fn record(&mut self, outcome: &Outcome, now: Timestamp) -> bool {
+        let Some(delivery) = self.deliveries.get_mut(&outcome.delivery) else { return false };
+        let this = (outcome.owner, outcome.attempts, outcome.next);
+        if delivery.owner != Some(outcome.owner) {
+            return delivery.last == Some(this);
+        }
+        let made = delivery.attempts + u16::from(outcome.attempt.is_some());
+        let scheduled = delivery.due_at.is_some();
+        if outcome.attempts != made || outcome.scheduled != scheduled || outcome.event != delivery.event {
+            return false;
+        }
+        delivery.attempts = outcome.attempts;
+        delivery.history.extend(outcome.attempt.clone());
+        delivery.last = Some(this);
+        match outcome.next {
+            Next::Success => delivery.finish(DeliveryState::Success),
+            Next::Failure => delivery.finish(DeliveryState::Failure),
+            Next::Discarded => delivery.finish(DeliveryState::Discarded),
+            Next::RetryAfter(delay) | Next::Parked(delay) => delivery.wait(now.after(delay)),
+        }
+        true
+    }
+}
