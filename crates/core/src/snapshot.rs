@@ -31,6 +31,7 @@ pub struct Snapshot {
     /// By project, and shared by the snapshots made of this one until they add to a project.
     indexes: HashMap<ProjectId, Arc<ProjectIndex>>,
     default_retry: RetrySchedule,
+    version: i64,
 }
 
 /// One delivery an event makes.
@@ -68,6 +69,19 @@ impl Snapshot {
             snapshot.add_subscription(subscription);
         }
         snapshot
+    }
+
+    /// The same snapshot, marked with the version of the configuration it shows.
+    #[must_use]
+    pub const fn at_version(mut self, version: i64) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The version of the configuration it shows; grows with each change.
+    #[must_use]
+    pub const fn version(&self) -> i64 {
+        self.version
     }
 
     /// A copy with more resources; an endpoint or subscription whose id is known stays as it is.

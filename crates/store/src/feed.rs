@@ -32,6 +32,15 @@ pub struct Config {
     pub api_keys: HashMap<[u8; 32], ApiKey>,
 }
 
+/// Where a fresh configuration is published: whole for the binary, the snapshot alone for the pipeline.
+#[derive(Debug)]
+pub struct Feed {
+    /// All of it.
+    pub config: watch::Sender<Arc<Config>>,
+    /// What matching needs.
+    pub snapshot: watch::Sender<Arc<Snapshot>>,
+}
+
 /// A source as stored; the binary turns it into a running one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceRecord {
@@ -114,14 +123,14 @@ impl Store {
         });
         Ok(Config {
             version,
-            snapshot: Arc::new(Snapshot::new(projects, endpoints, subscriptions)),
+            snapshot: Arc::new(Snapshot::new(projects, endpoints, subscriptions).at_version(version)),
             sources: opened,
             api_keys: api_keys.collect(),
         })
     }
 
-    /// Keeps `config` up to date until `stop`; a failure to load leaves the last good one in place.
-    pub async fn follow_config(&self, config: watch::Sender<Arc<Config>>, stop: CancellationToken) {
+    /// Keeps the feed up to date until `stop`; a failure to load leaves the last good one in place.
+    pub async fn follow_config(&self, feed: Feed, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
@@ -130,7 +139,7 @@ impl Store {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            match self.refresh(&config).await {
+            match self.refresh(&feed).await {
                 Ok(()) => failing = false,
                 Err(error) => {
                     metrics::counter!("store_config_load_failures_total").increment(1);
@@ -143,12 +152,13 @@ impl Store {
         }
     }
 
-    async fn refresh(&self, config: &watch::Sender<Arc<Config>>) -> Result<(), StoreError> {
+    async fn refresh(&self, feed: &Feed) -> Result<(), StoreError> {
         let version = self.config_version().await?;
-        if version != config.borrow().version {
+        if version != feed.config.borrow().version {
             let fresh = self.load_config().await?;
             tracing::info!(config.version = fresh.version, "configuration loaded");
-            config.send_replace(Arc::new(fresh));
+            feed.snapshot.send_replace(Arc::clone(&fresh.snapshot));
+            feed.config.send_replace(Arc::new(fresh));
         }
         Ok(())
     }

@@ -29,5 +29,5 @@ mod rows;
 pub mod seal;
 
 pub use connect::{Settings, Store, connect};
-pub use feed::{ApiKey, Config, SourceRecord};
+pub use feed::{ApiKey, Config, Feed, SourceRecord};
 pub use seal::Keys;

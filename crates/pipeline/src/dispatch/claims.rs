@@ -29,6 +29,12 @@ const HINTS: usize = 10_000;
 /// What a claim's lease has beside the time in the queue and on the wire.
 const MARGIN: Duration = Duration::from_secs(30);
 
+/// Completes once room was released, not before `earliest`.
+async fn room_after(ledger: &Ledger, earliest: Instant) {
+    ledger.released().await;
+    tokio::time::sleep_until(earliest).await;
+}
+
 /// The task that claims.
 pub(super) struct Claims<Q> {
     pub(super) queue: Arc<Q>,
@@ -62,7 +68,7 @@ impl<Q: DeliveryQueue> Claims<Q> {
                     }
                     continue;
                 }
-                () = self.room_after(last + APART), if is_short_of_room => {}
+                () = room_after(&self.ledger, last + APART), if is_short_of_room => {}
                 () = tokio::time::sleep_until(next) => {}
             }
             last = Instant::now();
@@ -81,11 +87,6 @@ impl<Q: DeliveryQueue> Claims<Q> {
                 }
             }
         }
-    }
-
-    async fn room_after(&self, earliest: Instant) {
-        self.ledger.released().await;
-        tokio::time::sleep_until(earliest).await;
     }
 
     /// One poll. True when there was more than room for it.

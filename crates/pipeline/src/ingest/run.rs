@@ -108,12 +108,18 @@ impl Driver {
         let now = ingest.clock.now();
         let window = ingest.log.id_window();
         let mut snapshot = ingest.snapshot();
-        let origin = self.origin.clone();
         let ledger = ingest.ledger.clone();
-        let context = |snapshot| Context { origin: &origin, snapshot, ids: ledger.ids(), window, now };
-        let mut decoded = Batch::received(messages, now).decode(&context(&snapshot));
+        let ids = ledger.ids();
+        let mut decoded = Batch::received(messages, now).decode(&Context {
+            origin: &self.origin,
+            snapshot: &snapshot,
+            ids,
+            window,
+            now,
+        });
         if decoded.names_unknown_endpoint() && self.catch_up(&mut snapshot, ingest).await {
-            decoded = decoded.decode_again(&context(&snapshot));
+            let context = Context { origin: &self.origin, snapshot: &snapshot, ids, window, now };
+            decoded = decoded.decode_again(&context);
         }
         if self.replies {
             decoded.refuse_faults();
