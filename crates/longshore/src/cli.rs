@@ -1,0 +1,202 @@
+//! The command line: what can be asked for. What it does not do: any of it (`commands` does).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::Role;
+use crate::config::load::{Flag, Inputs};
+
+/// A webhooks gateway fed by message brokers.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, max_term_width = 100, propagate_version = false)]
+#[command(after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SettingArgs {
+    /// Configuration file (TOML). Every key and its default: `longshore config print`.
+    #[arg(long, global = true, value_name = "FILE", env = "LONGSHORE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Sets one key, e.g. `--set http.bind=127.0.0.1:8080`; beats file and environment. Repeatable.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Takes events in and delivers them, until told to stop.
+    ///
+    /// SIGTERM or SIGINT stops in order: no new work, then what is in progress is finished within
+    /// `shutdown.drain`, then the rest is given back. A second signal stops at once.
+    Serve(ServeArgs),
+    /// Prepares the database.
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
+    /// Makes the database's resources what a file says; repeating it changes nothing.
+    ///
+    /// Prints what it changes: `+` created, `~` changed, `-` deleted.
+    Apply(ApplyArgs),
+    /// Looks at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Prints a shell's completion script.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Makes keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// What this process does (`runtime.role`).
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Where events are taken by HTTP (`http.bind`).
+    #[arg(long, value_name = "ADDRESS")]
+    http_bind: Option<String>,
+    /// Where health and metrics are served (`ops.bind`).
+    #[arg(long, value_name = "ADDRESS")]
+    ops_bind: Option<String>,
+}
+
+/// `migrate …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Applies every pending migration. Safe to run twice and from several places at once.
+    Up,
+    /// Lists the migrations; fails when one is pending.
+    Status,
+}
+
+/// `apply`
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// The resources, in YAML or JSON; `-` for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Shows what would change and changes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Deletes what an earlier file declared and this one does not, within the projects of this file.
+    #[arg(long)]
+    pub(crate) prune: bool,
+}
+
+/// `config …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Says `ok`, or everything that is wrong.
+    Check {
+        /// Connects to Postgres and to each declared source as well.
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Prints every key with its value and where the value comes from; secrets are hidden.
+    Print,
+}
+
+/// `keys …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Prints a new master key, a new API key and a new endpoint secret, none of which is stored anywhere.
+    Generate,
+}
+
+impl Cli {
+    /// What the configuration is read from, given the process's environment.
+    pub(crate) fn inputs(&self, env: Vec<(String, String)>) -> Inputs {
+        let set = self.settings.set.iter().map(|(key, value)| Flag {
+            origin: format!("flag `--set {key}`"),
+            key: key.clone(),
+            value: value.clone(),
+        });
+        let mut flags: Vec<Flag> = set.collect();
+        if let Command::Serve(args) = &self.command {
+            flags.extend(args.flags());
+        }
+        Inputs { file: self.settings.config.clone(), env, flags }
+    }
+}
+
+impl ServeArgs {
+    fn flags(&self) -> impl Iterator<Item = Flag> {
+        let role = self.role.map(|role| match role {
+            Role::All => "all".to_owned(),
+            Role::Data => "data".to_owned(),
+            Role::Control => "control".to_owned(),
+        });
+        let named = [
+            ("--role", "runtime.role", role),
+            ("--http-bind", "http.bind", self.http_bind.clone()),
+            ("--ops-bind", "ops.bind", self.ops_bind.clone()),
+        ];
+        named.into_iter().filter_map(|(flag, key, value)| {
+            Some(Flag { origin: format!("flag `{flag}`"), key: key.to_owned(), value: value? })
+        })
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if key.contains('.') => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected `section.key=value`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_serve_become_settings() {
+        let cli = Cli::parse_from([
+            "longshore",
+            "serve",
+            "--set",
+            "ops.bind=[::]:1",
+            "--role",
+            "data",
+            "--http-bind",
+            "[::]:2",
+            "--config",
+            "x",
+        ]);
+
+        let inputs = cli.inputs(Vec::new());
+
+        let flags: Vec<_> =
+            inputs.flags.iter().map(|flag| (flag.key.as_str(), flag.value.as_str())).collect();
+        assert_eq!(flags, [("ops.bind", "[::]:1"), ("runtime.role", "data"), ("http.bind", "[::]:2")]);
+        assert_eq!(inputs.file, Some(PathBuf::from("x")));
+    }
+
+    #[test]
+    fn a_setting_needs_a_section_and_a_value() {
+        for wrong in ["http.bind", "bind=1"] {
+            assert!(
+                Cli::try_parse_from(["longshore", "config", "print", "--set", wrong]).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+}

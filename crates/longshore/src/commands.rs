@@ -1,0 +1,80 @@
+//! The commands, one file each.
+
+mod apply;
+mod completions;
+mod config;
+mod keys;
+mod migrate;
+mod serve;
+
+use anyhow::Context;
+use longshore_store::{Keys, Settings, Store};
+
+use crate::cli::Command;
+use crate::config::{Config, Faults, Inputs, load::load, validate};
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// [`Faults`] when usage or configuration is wrong; anything else is a failure.
+pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(_) => serve::run(load(inputs)?.config),
+        Command::Migrate(command) => block_on(migrate::run(&command, &load(inputs)?.config)),
+        Command::Apply(args) => block_on(apply::run(&args, &load(inputs)?.config)),
+        Command::Config(command) => config::run(&command, inputs),
+        Command::Completions { shell } => {
+            completions::run(shell);
+            Ok(())
+        }
+        Command::Keys(_) => {
+            keys::run();
+            Ok(())
+        }
+    }
+}
+
+/// Runs a short command on this thread.
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the event loop")?.block_on(Box::pin(command))
+}
+
+/// Opens the database as configured.
+///
+/// # Errors
+/// [`Faults`] when a setting is missing, else what the database says.
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    validate::require(config, true)?;
+    let missing = || Faults::one("security.master_key", "not set");
+    let key = config.security.master_key.as_ref().ok_or_else(missing)?;
+    let keys =
+        Keys::parse(key.expose()).map_err(|error| Faults::one("security.master_key", error.to_string()))?;
+    connect(config, keys).await
+}
+
+/// Opens the database without the master key, for commands that touch nothing sealed.
+///
+/// # Errors
+/// As [`open_store`].
+pub(crate) async fn open_schema(config: &Config) -> anyhow::Result<Store> {
+    validate::require(config, false)?;
+    let keys = Keys::parse(NO_KEY).context("the placeholder key")?;
+    connect(config, keys).await
+}
+
+/// Stands in where nothing is sealed or opened.
+const NO_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+async fn connect(config: &Config, keys: Keys) -> anyhow::Result<Store> {
+    let missing = || Faults::one("database.url", "not set");
+    let database = &config.database;
+    let settings = Settings {
+        url: database.url.clone().ok_or_else(missing)?,
+        max_connections: database.max_connections.get(),
+        connect_timeout: database.connect_timeout,
+        statement_timeout: database.statement_timeout,
+        lease: database.lease,
+    };
+    longshore_store::connect(&settings, keys).await.context("cannot open the database")
+}

@@ -1,0 +1,199 @@
+//! The configuration of a process: what keys exist and what they mean to the program.
+//!
+//! `config/defaults.toml` documents each key for people. What this module does not do: read anything
+//! ([`load`] does). Invariants: every struct refuses unknown keys; a secret never prints, in whatever way the
+//! configuration is shown; a loaded [`Config`] is valid.
+
+pub(crate) mod fault;
+pub(crate) mod load;
+mod nearest;
+pub(crate) mod print;
+pub(crate) mod redact;
+mod secret_file;
+mod source;
+mod units;
+pub(crate) mod validate;
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use longshore_core::Secret;
+use serde::{Deserialize, Serialize, Serializer};
+
+pub(crate) use fault::Faults;
+pub(crate) use load::Inputs;
+pub(crate) use secret_file::read_secret_file;
+pub(crate) use source::SourceConfig;
+pub(crate) use units::ByteSize;
+
+/// What stands for a secret wherever the configuration is shown.
+pub(crate) const REDACTED: &str = "[redacted]";
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) database: Database,
+    pub(crate) security: Security,
+    pub(crate) http: Http,
+    pub(crate) ops: Ops,
+    pub(crate) ingest: Ingest,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) retention: Retention,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) log: Log,
+    pub(crate) runtime: Runtime,
+    #[serde(default)]
+    pub(crate) sources: Vec<SourceConfig>,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Database {
+    /// Present in a loaded configuration only when it was given, in whatever way.
+    #[serde(default, serialize_with = "redacted")]
+    pub(crate) url: Option<Secret<String>>,
+    #[serde(default)]
+    pub(crate) url_file: Option<String>,
+    pub(crate) max_connections: NonZeroU32,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) connect_timeout: Duration,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) statement_timeout: Duration,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) lease: Duration,
+}
+
+/// `[security]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Security {
+    #[serde(default, serialize_with = "redacted")]
+    pub(crate) master_key: Option<Secret<String>>,
+    #[serde(default)]
+    pub(crate) master_key_file: Option<String>,
+    pub(crate) allow_http_endpoints: bool,
+    pub(crate) allowed_networks: Vec<IpNet>,
+    pub(crate) allowed_ports: Vec<u16>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    pub(crate) bind: SocketAddr,
+    pub(crate) max_in_flight: NonZeroUsize,
+    pub(crate) max_in_flight_bytes: ByteSize,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) request_deadline: Duration,
+    pub(crate) batch_items: NonZeroUsize,
+}
+
+/// `[ops]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ops {
+    pub(crate) bind: SocketAddr,
+}
+
+/// `[ingest]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ingest {
+    pub(crate) batch_events: NonZeroUsize,
+    pub(crate) batch_bytes: ByteSize,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) hold: Duration,
+}
+
+/// `[dispatch]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dispatch {
+    pub(crate) max_in_flight: NonZeroUsize,
+    pub(crate) max_queued: NonZeroUsize,
+    pub(crate) max_queued_bytes: ByteSize,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) poll: Duration,
+    pub(crate) response_bytes: ByteSize,
+    pub(crate) user_agent: String,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Retention {
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) events: Duration,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) quarantine: Duration,
+    pub(crate) partitions_ahead_days: u16,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shutdown {
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) drain: Duration,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) hard: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    Pretty,
+    Json,
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Runtime {
+    pub(crate) role: Role,
+    pub(crate) worker_threads: usize,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Everything.
+    All,
+    /// Ingest and deliver.
+    Data,
+    /// Partitions, retention and whatever else is not on the hot path.
+    Control,
+}
+
+impl Role {
+    pub(crate) const fn has_data(self) -> bool {
+        matches!(self, Self::All | Self::Data)
+    }
+
+    pub(crate) const fn has_control(self) -> bool {
+        matches!(self, Self::All | Self::Control)
+    }
+}
+
+fn redacted<S: Serializer>(secret: &Option<Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match secret {
+        Some(_) => serializer.serialize_some(REDACTED),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,50 @@
+//! A source as it is declared, in the configuration's file or in a resource file.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use super::redact::redact;
+
+/// One declared source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceConfig {
+    /// Unique within its project.
+    pub(crate) name: String,
+    /// The tenant: its name or its id.
+    pub(crate) project: String,
+    /// The broker: which of the tables below is meant.
+    pub(crate) kind: String,
+    /// Consumers at once in each process, 1 to 64.
+    #[serde(default = "one")]
+    pub(crate) workers: u16,
+    /// Whether it rests.
+    #[serde(default)]
+    pub(crate) disabled: bool,
+    /// The broker's settings when `kind` is `rabbitmq`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rabbitmq: Option<BrokerTable>,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+/// A broker's settings as they were written; `sources.rs` gives them their type. Shows without credentials.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct BrokerTable(pub(crate) Value);
+
+impl fmt::Debug for BrokerTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", redact(&self.0))
+    }
+}
+
+impl Serialize for BrokerTable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        redact(&self.0).serialize(serializer)
+    }
+}

@@ -1,0 +1,117 @@
+//! What types cannot say about a configuration.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use longshore_store::seal::Keys;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::Config;
+use super::fault::{Fault, Faults};
+use crate::sources::Broker;
+
+/// Everything that is wrong with a configuration that has been read.
+pub(super) fn faults(config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut check = |is_right: bool, path: &str, problem: &str| {
+        if !is_right {
+            faults.push(Fault::new(path, problem));
+        }
+    };
+    if let Some(url) = &config.database.url {
+        let scheme = Url::parse(url.expose()).ok().map(|url| url.scheme().to_owned());
+        let is_postgres = matches!(scheme.as_deref(), Some("postgres" | "postgresql"));
+        check(
+            is_postgres,
+            "database.url",
+            "not a Postgres URL; expected `postgres://user:password@host:5432/name`",
+        );
+    }
+    if let Some(key) = &config.security.master_key {
+        check(
+            Keys::parse(key.expose()).is_ok(),
+            "security.master_key",
+            "not 32 bytes in base64; make one with `longshore keys generate`",
+        );
+    }
+    let second = Duration::from_secs(1);
+    check(config.database.lease >= second, "database.lease", "too short; expected 1s or more");
+    check(config.database.lease <= 300 * second, "database.lease", "too long; expected 5m or less");
+    check(!config.database.connect_timeout.is_zero(), "database.connect_timeout", "must not be zero");
+    check(!config.database.statement_timeout.is_zero(), "database.statement_timeout", "must not be zero");
+    check(!config.http.request_deadline.is_zero(), "http.request_deadline", "must not be zero");
+    check(config.http.max_in_flight_bytes.bytes() > 0, "http.max_in_flight_bytes", "must not be zero");
+    check(config.ingest.batch_bytes.bytes() > 0, "ingest.batch_bytes", "must not be zero");
+    check(
+        config.ingest.batch_events.get() <= 10_000,
+        "ingest.batch_events",
+        "too many; expected at most 10000",
+    );
+    check(config.dispatch.max_queued_bytes.bytes() > 0, "dispatch.max_queued_bytes", "must not be zero");
+    check(!config.dispatch.poll.is_zero(), "dispatch.poll", "must not be zero");
+    check(config.retention.events >= 86_400 * second, "retention.events", "too short; expected 1d or more");
+    check(
+        config.retention.quarantine >= 86_400 * second,
+        "retention.quarantine",
+        "too short; expected 1d or more",
+    );
+    check(
+        (1..=90).contains(&config.retention.partitions_ahead_days),
+        "retention.partitions_ahead_days",
+        "expected 1 to 90",
+    );
+    check(!config.shutdown.hard.is_zero(), "shutdown.hard", "must not be zero");
+    check(
+        config.http.bind != config.ops.bind || config.ops.bind.port() == 0,
+        "ops.bind",
+        "the same as `http.bind`",
+    );
+    check(
+        EnvFilter::try_new(&config.log.filter).is_ok(),
+        "log.filter",
+        "not a filter; e.g. `info,longshore=debug`",
+    );
+    faults.extend(source_faults(config));
+    faults
+}
+
+fn source_faults(config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut names = HashSet::new();
+    for (index, source) in config.sources.iter().enumerate() {
+        let path = |key: &str| format!("sources[{index}].{key}");
+        if source.name.is_empty() {
+            faults.push(Fault::new(path("name"), "must not be empty"));
+        }
+        if !names.insert((&source.project, &source.name)) {
+            let problem = format!("the project has another source `{}`", source.name);
+            faults.push(Fault::new(path("name"), problem));
+        }
+        if !(1..=64).contains(&source.workers) {
+            faults.push(Fault::new(path("workers"), "expected 1 to 64"));
+        }
+        if let Err(problem) = Broker::parse(&source.kind, source.rabbitmq.as_ref().map(|table| &table.0)) {
+            faults.push(Fault::new(path(&source.kind), problem));
+        }
+    }
+    faults
+}
+
+/// What a process that opens the database cannot do without.
+///
+/// # Errors
+/// One fault for each missing setting.
+pub(crate) fn require(config: &Config, with_master_key: bool) -> Result<(), Faults> {
+    let mut faults = Vec::new();
+    let mut require = |is_there: bool, key: &str, hint: &str| {
+        if !is_there {
+            let variable = format!("LONGSHORE__{}", key.to_ascii_uppercase().replace('.', "__"));
+            faults.push(Fault::new(key, format!("not set; give `{key}_file`, or `{variable}`{hint}")));
+        }
+    };
+    require(config.database.url.is_some(), "database.url", "");
+    let hint = "; `longshore keys generate` makes one";
+    require(config.security.master_key.is_some() || !with_master_key, "security.master_key", hint);
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+}
