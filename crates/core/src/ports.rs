@@ -11,13 +11,11 @@ use bytes::Bytes;
 
 use crate::attempt::Attempt;
 use crate::clock::Timestamp;
-use crate::endpoint::Endpoint;
 use crate::event::{Event, Headers};
 use crate::ids::{
     DeliveryId, EndpointId, EventId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
 };
 use crate::quarantine::Reason;
-use crate::subscription::Subscription;
 use crate::subscription::TypePattern;
 
 /// Our own failure to store or load, by what the caller can do about it.
@@ -171,14 +169,14 @@ pub trait EventLog: Send + Sync + 'static {
     /// the event, so the message is recognised by [`Identity::Named`] instead.
     fn id_window(&self) -> (Timestamp, Timestamp);
 
-    /// Registers endpoints that `dynamic` events name, each with a subscription; returns what is there now.
+    /// Registers endpoints that `dynamic` events name, each with a subscription. They show in the next snapshot.
     ///
     /// # Errors
     /// [`StoreError`]: nothing was registered.
     fn register_dynamic(
         &self,
         endpoints: &[DynamicEndpoint],
-    ) -> impl Future<Output = Result<Vec<(Endpoint, Subscription)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// A delivery of which this process is the only owner until its lease ends.

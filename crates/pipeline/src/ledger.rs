@@ -208,7 +208,8 @@ impl Ledger {
                 lane.turn_window(now);
                 lane.done_now += 1;
             }
-            let is_idle = lane.held == 0 && !lane.is_spilled && now.duration_since(lane.window_start) > 4 * WINDOW;
+            let is_idle =
+                lane.held == 0 && !lane.is_spilled && now.duration_since(lane.window_start) > 4 * WINDOW;
             if is_idle {
                 account.lanes.remove(&endpoint);
             }

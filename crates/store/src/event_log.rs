@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use longshore_core::endpoint::Endpoint;
 use longshore_core::event::Target;
 use longshore_core::ports::{
     DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError, Stored,
 };
-use longshore_core::subscription::Subscription;
 use longshore_core::{EventId, ProcessId, Timestamp};
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
@@ -57,10 +55,7 @@ impl EventLog for Store {
         self.window()
     }
 
-    async fn register_dynamic(
-        &self,
-        endpoints: &[DynamicEndpoint],
-    ) -> Result<Vec<(Endpoint, Subscription)>, StoreError> {
+    async fn register_dynamic(&self, endpoints: &[DynamicEndpoint]) -> Result<(), StoreError> {
         crate::rows::register_dynamic(self, endpoints).await
     }
 }
@@ -216,7 +211,9 @@ impl<'a> EventColumns<'a> {
             let (digest, is_named, is_redelivered) = match new.identity {
                 Identity::Id => (None, false, false),
                 Identity::Named { digest, redelivered } => (Some(Uuid::from_u128(digest)), true, redelivered),
-                Identity::Content { digest, redelivered } => (Some(Uuid::from_u128(digest)), false, redelivered),
+                Identity::Content { digest, redelivered } => {
+                    (Some(Uuid::from_u128(digest)), false, redelivered)
+                }
             };
             columns.digest.push(digest);
             columns.is_named.push(is_named);

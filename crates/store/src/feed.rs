@@ -85,8 +85,8 @@ impl Store {
             .await
             .map_err(sort)?;
         let projects = rows::projects(&mut transaction).await?;
-        let endpoints = rows::endpoints(&mut transaction, self.keys(), None).await?;
-        let subscriptions = rows::subscriptions(&mut transaction, None).await?;
+        let endpoints = rows::endpoints(&mut transaction, self.keys()).await?;
+        let subscriptions = rows::subscriptions(&mut transaction).await?;
         let api_keys = sqlx::query!("SELECT project_id, hash, expires_at FROM api_keys")
             .fetch_all(&mut *transaction)
             .await
@@ -101,7 +101,8 @@ impl Store {
 
         let mut opened = Vec::with_capacity(sources.len());
         for row in sources {
-            let fault = |problem: &str| StoreError::Misconfigured(format!("sources row {}: {problem}", row.id));
+            let fault =
+                |problem: &str| StoreError::Misconfigured(format!("sources row {}: {problem}", row.id));
             let config = self
                 .keys()
                 .open(&row.sealed_config, row.id.as_bytes())
@@ -113,7 +114,9 @@ impl Store {
                 kind: row.kind,
                 workers: u16::try_from(row.workers).unwrap_or(1),
                 is_disabled: row.is_disabled,
-                config: Secret::new(String::from_utf8(config).map_err(|_| fault("its settings are not text"))?),
+                config: Secret::new(
+                    String::from_utf8(config).map_err(|_| fault("its settings are not text"))?,
+                ),
             });
         }
         let api_keys = api_keys.into_iter().filter_map(|row| {

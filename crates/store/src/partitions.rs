@@ -83,7 +83,8 @@ impl Store {
             .filter_map(|name| name.strip_prefix("events_").and_then(day_of_suffix))
             .min();
         // A day of margin: the oldest partition may be dropped while its messages are still on their way.
-        let floor = oldest.map_or(i64::MAX, |day| if day < day_of(SystemClock.now()) - 1 { day + 1 } else { day } * DAY_MS);
+        let floor = oldest
+            .map_or(i64::MAX, |day| if day < day_of(SystemClock.now()) - 1 { day + 1 } else { day } * DAY_MS);
         self.inner.floor_ms.store(floor, Ordering::Relaxed);
         Ok(())
     }
@@ -101,7 +102,9 @@ impl Store {
             let Some((partitioned, day)) = parse_name(&name) else { continue };
             let keep = match partitioned.table {
                 "quarantine" => retention.quarantine,
-                "message_identities" => Duration::from_secs(u64::try_from(IDENTITY_DAYS).unwrap_or(8) * 86_400),
+                "message_identities" => {
+                    Duration::from_secs(u64::try_from(IDENTITY_DAYS).unwrap_or(8) * 86_400)
+                }
                 _ => retention.events,
             };
             // A day is over when its last instant is older than what is kept.
@@ -109,10 +112,12 @@ impl Store {
                 continue;
             }
             // Detached first, concurrently: dropping at once would lock the whole table against everybody.
-            let detach =
-                format!("ALTER TABLE {} DETACH PARTITION {name} CONCURRENTLY", partitioned.table);
+            let detach = format!("ALTER TABLE {} DETACH PARTITION {name} CONCURRENTLY", partitioned.table);
             sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await.map_err(sort)?;
-            sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}"))).execute(&mut *connection).await.map_err(sort)?;
+            sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}")))
+                .execute(&mut *connection)
+                .await
+                .map_err(sort)?;
             tracing::info!(partition = %name, "dropped by retention");
             dropped.push(name);
         }
@@ -164,7 +169,9 @@ async fn create(
     let statements = [
         format!("CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS) {storage}"),
         // Spares the scan when attaching; redundant afterwards.
-        format!("ALTER TABLE {name} ADD CONSTRAINT bounds CHECK ({column} >= '{from}' AND {column} < '{to}')"),
+        format!(
+            "ALTER TABLE {name} ADD CONSTRAINT bounds CHECK ({column} >= '{from}' AND {column} < '{to}')"
+        ),
         format!("ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{from}') TO ('{to}')"),
         format!("ALTER TABLE {name} DROP CONSTRAINT bounds"),
     ];
@@ -196,7 +203,8 @@ fn day_of_suffix(suffix: &str) -> Option<i64> {
         return None;
     }
     let month = time::Month::try_from(suffix[4..6].parse::<u8>().ok()?).ok()?;
-    let date = time::Date::from_calendar_date(suffix[..4].parse().ok()?, month, suffix[6..].parse().ok()?).ok()?;
+    let date =
+        time::Date::from_calendar_date(suffix[..4].parse().ok()?, month, suffix[6..].parse().ok()?).ok()?;
     Some(date.midnight().assume_utc().unix_timestamp() * 1_000 / DAY_MS)
 }
 

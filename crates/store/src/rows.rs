@@ -45,7 +45,8 @@ fn bad(table: &str, id: Uuid, problem: impl std::fmt::Display) -> StoreError {
 }
 
 pub(crate) async fn projects(connection: &mut PgConnection) -> Result<Vec<Project>, StoreError> {
-    let rows = sqlx::query!("SELECT id, name, settings FROM projects").fetch_all(connection).await.map_err(sort)?;
+    let rows =
+        sqlx::query!("SELECT id, name, settings FROM projects").fetch_all(connection).await.map_err(sort)?;
     rows.into_iter()
         .map(|row| {
             let settings: ProjectSettings =
@@ -55,24 +56,22 @@ pub(crate) async fn projects(connection: &mut PgConnection) -> Result<Vec<Projec
         .collect()
 }
 
-/// Every endpoint with its keys, or only those asked for.
+/// Every endpoint with its keys.
 pub(crate) async fn endpoints(
     connection: &mut PgConnection,
     keys: &Keys,
-    only: Option<&[Uuid]>,
 ) -> Result<Vec<Endpoint>, StoreError> {
     let mut secrets: HashMap<Uuid, Vec<EndpointKey>> = HashMap::new();
     let rows = sqlx::query!(
         "SELECT endpoint_id, id, sealed, expires_at FROM endpoint_secrets
-         WHERE $1::uuid[] IS NULL OR endpoint_id = ANY ($1)
-         ORDER BY endpoint_id, created_at, id",
-        only as _
+         ORDER BY endpoint_id, created_at, id"
     )
     .fetch_all(&mut *connection)
     .await
     .map_err(sort)?;
     for row in rows {
-        let text = open_text(keys, &row.sealed, row.id).map_err(|error| bad("endpoint_secrets", row.id, error))?;
+        let text =
+            open_text(keys, &row.sealed, row.id).map_err(|error| bad("endpoint_secrets", row.id, error))?;
         let key = SigningKey::parse(&text).map_err(|error| bad("endpoint_secrets", row.id, error))?;
         let expires_at = row.expires_at.map(Timestamp::from_utc);
         secrets.entry(row.endpoint_id).or_default().push(EndpointKey { key, expires_at });
@@ -80,9 +79,7 @@ pub(crate) async fn endpoints(
     let rows = sqlx::query!(
         "SELECT project_id, id, name, url, owner_id, status, advanced_signatures, http_timeout_ms, max_concurrency,
              sealed_auth
-         FROM endpoints
-         WHERE $1::uuid[] IS NULL OR id = ANY ($1)",
-        only as _
+         FROM endpoints"
     )
     .fetch_all(connection)
     .await
@@ -91,7 +88,8 @@ pub(crate) async fn endpoints(
         .map(|row| {
             let authentication = match &row.sealed_auth {
                 Some(sealed) => Some(
-                    open_authentication(keys, sealed, row.id).map_err(|error| bad("endpoints", row.id, error))?,
+                    open_authentication(keys, sealed, row.id)
+                        .map_err(|error| bad("endpoints", row.id, error))?,
                 ),
                 None => None,
             };
@@ -112,15 +110,10 @@ pub(crate) async fn endpoints(
         .collect()
 }
 
-/// Every subscription, or only those asked for.
-pub(crate) async fn subscriptions(
-    connection: &mut PgConnection,
-    only: Option<&[Uuid]>,
-) -> Result<Vec<Subscription>, StoreError> {
+/// Every subscription.
+pub(crate) async fn subscriptions(connection: &mut PgConnection) -> Result<Vec<Subscription>, StoreError> {
     let rows = sqlx::query!(
-        "SELECT project_id, id, endpoint_id, name, event_types, filters, retry FROM subscriptions
-         WHERE $1::uuid[] IS NULL OR id = ANY ($1)",
-        only as _
+        "SELECT project_id, id, endpoint_id, name, event_types, filters, retry FROM subscriptions"
     )
     .fetch_all(connection)
     .await
@@ -128,7 +121,8 @@ pub(crate) async fn subscriptions(
     rows.into_iter()
         .map(|row| {
             let fault = |problem: String| bad("subscriptions", row.id, problem);
-            let event_types: Result<Vec<TypePattern>, _> = row.event_types.iter().map(|text| text.parse()).collect();
+            let event_types: Result<Vec<TypePattern>, _> =
+                row.event_types.iter().map(|text| text.parse()).collect();
             let filters: Vec<StoredFilter> =
                 serde_json::from_value(row.filters).map_err(|error| fault(error.to_string()))?;
             let filters: Result<Vec<_>, FilterError> = filters
@@ -158,10 +152,7 @@ pub(crate) async fn subscriptions(
 }
 
 /// See [`longshore_core::ports::EventLog::register_dynamic`].
-pub(crate) async fn register_dynamic(
-    store: &Store,
-    wanted: &[DynamicEndpoint],
-) -> Result<Vec<(Endpoint, Subscription)>, StoreError> {
+pub(crate) async fn register_dynamic(store: &Store, wanted: &[DynamicEndpoint]) -> Result<(), StoreError> {
     let keys = store.keys();
     let mut random = rand::rngs::OsRng.unwrap_err();
     let mut transaction = store.pool().begin().await.map_err(sort)?;
@@ -213,17 +204,7 @@ pub(crate) async fn register_dynamic(
         .await
         .map_err(sort)?;
     }
-    let ids: Vec<Uuid> = wanted.iter().map(|endpoint| endpoint.id.as_uuid()).collect();
-    let subscription_ids: Vec<Uuid> =
-        wanted.iter().map(|endpoint| SubscriptionId::derive(endpoint.id).as_uuid()).collect();
-    let found = endpoints(&mut transaction, keys, Some(&ids)).await?;
-    let mut subscribed: HashMap<EndpointId, Subscription> = subscriptions(&mut transaction, Some(&subscription_ids))
-        .await?
-        .into_iter()
-        .map(|subscription| (subscription.endpoint, subscription))
-        .collect();
-    transaction.commit().await.map_err(sort)?;
-    Ok(found.into_iter().filter_map(|endpoint| subscribed.remove(&endpoint.id).map(|s| (endpoint, s))).collect())
+    transaction.commit().await.map_err(sort)
 }
 
 fn open_text(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<String, String> {

@@ -92,8 +92,11 @@ impl<Q: DeliveryQueue> Claims<Q> {
     /// One poll. True when there was more than room for it.
     async fn look(&self) -> Result<bool, StoreError> {
         let waiting = self.queue.waiting(ENDPOINTS).await?;
-        let due: HashSet<EndpointId> =
-            waiting.iter().filter(|waiting| waiting.due_in.is_zero()).map(|waiting| waiting.endpoint).collect();
+        let due: HashSet<EndpointId> = waiting
+            .iter()
+            .filter(|waiting| waiting.due_in.is_zero())
+            .map(|waiting| waiting.endpoint)
+            .collect();
         let through = self.ledger.spilled_lanes().into_iter().filter(|endpoint| !due.contains(endpoint));
         self.ledger.spilled(through.collect::<Vec<_>>().into_iter(), false);
         if due.is_empty() {

@@ -69,7 +69,9 @@ impl HttpTransport {
     /// Why the guard refuses the request before any name is resolved.
     fn refuses(&self, request: &SignedRequest) -> Option<&'static str> {
         if request.url.scheme() != "https" && !(self.settings.allow_http && request.url.scheme() == "http") {
-            return Some("the endpoint's URL is not https; set `security.allow_http_endpoints` to send in the clear");
+            return Some(
+                "the endpoint's URL is not https; set `security.allow_http_endpoints` to send in the clear",
+            );
         }
         let address = match request.url.host()? {
             Host::Ipv4(v4) => v4.into(),
@@ -109,7 +111,8 @@ impl HttpTransport {
     }
 }
 
-const BLOCKED: &str = "the endpoint's address is not one that webhooks may go to; see `security.allowed_networks`";
+const BLOCKED: &str =
+    "the endpoint's address is not one that webhooks may go to; see `security.allowed_networks`";
 
 impl Transport for HttpTransport {
     async fn send(&self, request: SignedRequest) -> Answer {
@@ -120,7 +123,10 @@ impl Transport for HttpTransport {
         match tokio::time::timeout(timeout, self.exchange(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => failed(classify(&error), describe(&error)),
-            Err(_) => failed(AttemptOutcome::Timeout, format!("no complete answer within {} ms", timeout.as_millis())),
+            Err(_) => failed(
+                AttemptOutcome::Timeout,
+                format!("no complete answer within {} ms", timeout.as_millis()),
+            ),
         }
     }
 }
@@ -132,7 +138,9 @@ fn failed(outcome: AttemptOutcome, error: String) -> Answer {
 fn kept_headers(headers: &HeaderMap) -> Headers {
     headers
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
         .collect()
 }
 

@@ -134,7 +134,10 @@ fn pace() -> ExponentialBackoff {
 }
 
 fn has_details(outcome: &Outcome) -> bool {
-    outcome.attempt.as_ref().is_some_and(|attempt| !attempt.response_headers.is_empty() || !attempt.error.is_empty())
+    outcome
+        .attempt
+        .as_ref()
+        .is_some_and(|attempt| !attempt.response_headers.is_empty() || !attempt.error.is_empty())
 }
 
 fn strip(outcome: &mut Outcome) {

@@ -20,8 +20,16 @@ const DELIVERY_ID: HeaderName = HeaderName::from_static("x-convoy-eventdelivery-
 
 /// Headers that belong to the connection; a producer's value for one of these is not forwarded.
 const CONNECTION: [&str; 10] = [
-    "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// Builds and signs the request of one attempt at `at`.
@@ -54,7 +62,12 @@ pub(super) fn build(
             headers.insert(name, value);
         }
     }
-    SignedRequest { url: endpoint.url.clone(), headers, body: event.body.clone(), timeout: endpoint.http_timeout }
+    SignedRequest {
+        url: endpoint.url.clone(),
+        headers,
+        body: event.body.clone(),
+        timeout: endpoint.http_timeout,
+    }
 }
 
 fn sign(

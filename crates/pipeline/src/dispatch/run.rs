@@ -56,7 +56,13 @@ where
     // The lease outlives the attempts in flight.
     let lease_stop = CancellationToken::new();
     let mut helpers = JoinSet::new();
-    helpers.spawn(keep_alive(Arc::clone(&queue), ledger.clone(), lease_sender, limits.lease, lease_stop.clone()));
+    helpers.spawn(keep_alive(
+        Arc::clone(&queue),
+        ledger.clone(),
+        lease_sender,
+        limits.lease,
+        lease_stop.clone(),
+    ));
     let claims = Claims {
         queue: Arc::clone(&queue),
         ledger: ledger.clone(),
@@ -173,7 +179,9 @@ where
     /// Starts as many attempts as may run, in fair turns.
     fn start(&mut self, snapshot: &Arc<Snapshot>) {
         while self.attempts.len() < self.limits.attempts {
-            let Some(delivery) = self.scheduler.next(|endpoint| concurrency(snapshot, endpoint)) else { return };
+            let Some(delivery) = self.scheduler.next(|endpoint| concurrency(snapshot, endpoint)) else {
+                return;
+            };
             match turn(&delivery, snapshot) {
                 Turn::Skip(next) => {
                     let done = Done { bytes: delivery.event.body.len(), outcome: skip(&delivery, next) };

@@ -111,7 +111,8 @@ impl Scheduler {
     fn rebuild_round(&mut self) {
         self.ready.clear();
         self.round.clear();
-        let waiting: Vec<EndpointId> = self.lanes.iter().filter(|(_, lane)| lane.is_ready).map(|(id, _)| *id).collect();
+        let waiting: Vec<EndpointId> =
+            self.lanes.iter().filter(|(_, lane)| lane.is_ready).map(|(id, _)| *id).collect();
         for endpoint in waiting {
             if let Some(lane) = self.lanes.get_mut(&endpoint) {
                 lane.is_ready = false;

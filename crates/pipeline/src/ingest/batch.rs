@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use longshore_core::ports::{
-    ClaimedDelivery, DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError,
-    Stored,
+    ClaimedDelivery, DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage,
+    StoreError, Stored,
 };
 use longshore_core::quarantine::Reason;
 use longshore_core::{EventId, QuarantineId, Timestamp};
@@ -139,7 +139,11 @@ impl Batch<Decoded> {
             matched.tokens.push((token, Fate::Event(index)));
             if index == next {
                 let event = Arc::new(draft.event);
-                matched.rows.events.push(NewEvent { event, identity: draft.identity, deliveries: Vec::new() });
+                matched.rows.events.push(NewEvent {
+                    event,
+                    identity: draft.identity,
+                    deliveries: Vec::new(),
+                });
             }
         }
         for (fault, message) in faults {
@@ -186,7 +190,10 @@ impl Batch<Matched> {
                 Self { state: Matched { rows, tokens: Vec::new() } }
             })
             .collect();
-        let mut rest = Matched { rows: PersistBatch { events: Vec::new(), quarantined: rows.quarantined }, tokens: Vec::new() };
+        let mut rest = Matched {
+            rows: PersistBatch { events: Vec::new(), quarantined: rows.quarantined },
+            tokens: Vec::new(),
+        };
         for (token, fate) in tokens {
             match fate {
                 Fate::Event(index) => singles[index].state.tokens.push((token, Fate::Event(0))),

@@ -100,7 +100,9 @@ fn kind_of(message: &Message, envelope: &Envelope) -> Result<EventKind, Undecoda
             .map(|(_, value)| value.as_str())
             .or_else(|| {
                 let mut custom = envelope.custom_headers.iter();
-                custom.find(|(name, _)| name.eq_ignore_ascii_case(KIND_HEADER)).map(|(_, value)| value.as_str())
+                custom
+                    .find(|(name, _)| name.eq_ignore_ascii_case(KIND_HEADER))
+                    .map(|(_, value)| value.as_str())
             }),
     };
     said.map_or(Ok(EventKind::Single), |said| {
@@ -154,8 +156,12 @@ fn dynamic(
         .as_deref()
         .filter(|text| !text.is_empty())
         .ok_or_else(|| Undecodable::field("url", "is required: where to send the event"))?;
-    let url: Url = text.parse().map_err(|error| Undecodable::field("url", format!("is not a URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.username() != "" || url.password().is_some()
+    let url: Url =
+        text.parse().map_err(|error| Undecodable::field("url", format!("is not a URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https")
+        || !url.has_host()
+        || url.username() != ""
+        || url.password().is_some()
     {
         return Err(Undecodable::field("url", "must be an https URL without user information"));
     }
@@ -164,10 +170,9 @@ fn dynamic(
     }
     let patterns: Result<Vec<TypePattern>, _> =
         envelope.event_types.iter().flatten().map(|text| text.parse()).collect();
-    let mut event_types =
-        patterns.map_err(|error: longshore_core::subscription::PatternError| {
-            Undecodable::field("event_types", error.to_string())
-        })?;
+    let mut event_types = patterns.map_err(|error: longshore_core::subscription::PatternError| {
+        Undecodable::field("event_types", error.to_string())
+    })?;
     if event_types.is_empty() {
         event_types.push(TypePattern::Any);
     }

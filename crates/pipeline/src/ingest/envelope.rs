@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn data_keeps_the_producers_bytes() {
         let envelope =
-            parse(r#"{"event_type":"a","data":{"z":1.0,"a":12345678901234567890,"e":1E400,"u":"\u00e9<"}}"#).unwrap();
+            parse(r#"{"event_type":"a","data":{"z":1.0,"a":12345678901234567890,"e":1E400,"u":"\u00e9<"}}"#)
+                .unwrap();
 
         assert_eq!(&envelope.data[..], br#"{"z":1.0,"a":12345678901234567890,"e":1E400,"u":"\u00e9<"}"#);
     }
@@ -182,7 +183,9 @@ mod tests {
 
     #[test]
     fn problems_do_not_quote_the_payload() {
-        for body in [r#"{"event_type":"a","data":{},"custom_headers":{"k":["s3cret"]}}"#, r#""s3cret""#, "s3cret"] {
+        for body in
+            [r#"{"event_type":"a","data":{},"custom_headers":{"k":["s3cret"]}}"#, r#""s3cret""#, "s3cret"]
+        {
             assert!(!parse(body).unwrap_err().problem.contains("s3cret"), "{body}");
         }
     }

@@ -19,8 +19,11 @@ pub(super) struct Fanout {
 impl Fanout {
     /// Matches every event against the snapshot, in memory.
     pub(super) fn of(events: &[NewEvent], snapshot: &Snapshot) -> Self {
-        let mut fanout =
-            Self { wanted: Vec::with_capacity(events.len()), targets: Vec::with_capacity(events.len()), has_unmatched: false };
+        let mut fanout = Self {
+            wanted: Vec::with_capacity(events.len()),
+            targets: Vec::with_capacity(events.len()),
+            has_unmatched: false,
+        };
         for (index, new) in events.iter().enumerate() {
             let matches = snapshot.matches(&new.event);
             fanout.has_unmatched |= matches.is_empty();
@@ -28,7 +31,11 @@ impl Fanout {
                 // A paused endpoint's deliveries wait in Postgres.
                 let is_paused = found.endpoint.status == EndpointStatus::Paused;
                 let concurrency = if is_paused { 0 } else { found.endpoint.max_concurrency };
-                fanout.wanted.push(Wanted { endpoint: found.endpoint.id, concurrency, bytes: new.event.body.len() });
+                fanout.wanted.push(Wanted {
+                    endpoint: found.endpoint.id,
+                    concurrency,
+                    bytes: new.event.body.len(),
+                });
                 fanout.targets.push((index, found.subscription));
             }
         }

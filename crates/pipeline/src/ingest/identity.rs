@@ -65,7 +65,12 @@ mod tests {
     const WINDOW: (Timestamp, Timestamp) = (Timestamp::from_secs(1_000), Timestamp::from_secs(2_000));
     const NOW: Timestamp = Timestamp::from_secs(1_500);
 
-    fn identity(position: &Position, headers: &Headers, body: &[u8], redelivered: bool) -> (EventId, Identity) {
+    fn identity(
+        position: &Position,
+        headers: &Headers,
+        body: &[u8],
+        redelivered: bool,
+    ) -> (EventId, Identity) {
         let ids = IdGenerator::new(Timestamp::EPOCH, StdRng::seed_from_u64(1));
         let source = SourceId::from_u128(1);
         identify(&Named { source, position, headers, body, redelivered }, WINDOW, &ids, NOW)

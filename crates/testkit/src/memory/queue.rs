@@ -32,7 +32,7 @@ impl DeliveryQueue for MemoryStore {
     }
 
     async fn waiting(&self, max: u32) -> Result<Vec<Waiting>, StoreError> {
-        self.call(Op::Waiting, |tables, _| {
+        self.call(Op::Waiting, |tables, now| {
             let mut first: BTreeMap<u128, Timestamp> = BTreeMap::new();
             for delivery in tables.deliveries.values() {
                 if let Some(due_at) = delivery.due_at {
@@ -42,9 +42,12 @@ impl DeliveryQueue for MemoryStore {
             }
             let mut waiting: Vec<Waiting> = first
                 .into_iter()
-                .map(|(endpoint, due_at)| Waiting { endpoint: EndpointId::from_u128(endpoint), due_at })
+                .map(|(endpoint, due_at)| Waiting {
+                    endpoint: EndpointId::from_u128(endpoint),
+                    due_in: due_at.since(now),
+                })
                 .collect();
-            waiting.sort_by_key(|waiting| waiting.due_at);
+            waiting.sort_by_key(|waiting| waiting.due_in);
             waiting.truncate(usize::try_from(max).unwrap_or(usize::MAX));
             Ok(waiting)
         })
