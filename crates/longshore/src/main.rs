@@ -11,13 +11,19 @@
 //! | [`supervisor`] | keeps running what is declared |
 //! | [`telemetry`], [`ops`] | logs, metrics and health |
 //! | [`runtime`] | what `serve` starts and how its parts are joined |
+//! | [`data`] | the data plane's tasks |
+//! | [`gate`] | who may post events |
+//! | [`maintenance`] | partitions and retention |
 
 mod apply;
 mod cli;
 mod commands;
 mod config;
+mod data;
 mod failure;
+mod gate;
 mod lifecycle;
+mod maintenance;
 mod ops;
 mod runtime;
 mod sources;

@@ -5,13 +5,14 @@
 use anyhow::{Context, bail};
 use longshore_api::{Health, Reason, ops_router};
 use longshore_store::Store;
+use longshore_store::partitions::Retention;
 use tokio::sync::Mutex;
 use tracing::info;
 
 use crate::commands::open_store;
 use crate::config::Config;
 use crate::lifecycle::{Signals, Stage, Tasks};
-use crate::{ops, telemetry};
+use crate::{data, maintenance, ops, telemetry};
 
 /// Runs the configured role until told to stop.
 ///
@@ -46,6 +47,27 @@ async fn start(tasks: &mut Tasks, config: &Config, health: &Health) -> anyhow::R
     start_support(tasks, config, health).await?;
     let store = open_store(config).await?;
     require_schema(&store).await?;
+    let role = config.runtime.role;
+    let retention = Retention {
+        events: config.retention.events,
+        quarantine: config.retention.quarantine,
+        days_ahead: u32::from(config.retention.partitions_ahead_days),
+    };
+    // Before anything is stored: today's partitions must be there.
+    store.create_partitions(retention.days_ahead).await.context("cannot create partitions")?;
+    let (upkeep, hard) = (store.clone(), tasks.stop().hard.clone());
+    tasks.spawn("maintenance", Stage::Support, async move {
+        maintenance::run(upkeep, retention, role.has_control(), hard).await;
+        Ok(())
+    });
+    let (pinged, hard, pinger) = (store.clone(), tasks.stop().hard.clone(), health.clone());
+    tasks.spawn("database check", Stage::Support, async move {
+        ops::watch_database(pinged, pinger, hard).await;
+        Ok(())
+    });
+    if role.has_data() {
+        data::start(tasks, config, &store, health).await?;
+    }
     Ok(store)
 }
 

@@ -4,6 +4,7 @@
 //! [`Broker::parse`].
 
 use longshore_core::{ProjectId, SourceId, ids};
+use longshore_source_rabbitmq::RabbitMqConfig;
 use serde_json::Value;
 
 use crate::config::read_secret_file;
@@ -14,8 +15,13 @@ pub(crate) const KINDS: [&str; 1] = ["rabbitmq"];
 /// Settings of a known broker, complete: secrets are read from their files.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Broker {
-    /// The settings of a RabbitMQ source.
-    RabbitMq(Value),
+    /// A RabbitMQ source.
+    RabbitMq {
+        /// The settings as written.
+        settings: Value,
+        /// The same, understood.
+        config: RabbitMqConfig,
+    },
 }
 
 impl Broker {
@@ -32,7 +38,12 @@ impl Broker {
         let mut settings = settings.clone();
         read_files(&mut settings)?;
         match kind {
-            "rabbitmq" => Ok(Self::RabbitMq(settings)),
+            "rabbitmq" => {
+                let config: RabbitMqConfig =
+                    serde_json::from_value(settings.clone()).map_err(|error| error.to_string())?;
+                config.validate().map_err(|error| error.to_string())?;
+                Ok(Self::RabbitMq { settings, config })
+            }
             other => Err(format!("`{other}` is not a kind of source")),
         }
     }
@@ -40,7 +51,14 @@ impl Broker {
     /// The settings as they are stored (sealed).
     pub(crate) const fn settings(&self) -> &Value {
         match self {
-            Self::RabbitMq(settings) => settings,
+            Self::RabbitMq { settings, .. } => settings,
+        }
+    }
+
+    /// The kind's name.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::RabbitMq { .. } => "rabbitmq",
         }
     }
 
@@ -48,9 +66,11 @@ impl Broker {
     ///
     /// # Errors
     /// A sentence that says what is wrong.
-    pub(crate) fn probe(&self) -> Result<(), String> {
+    pub(crate) async fn probe(&self) -> Result<(), String> {
         match self {
-            Self::RabbitMq(_) => Ok(()),
+            Self::RabbitMq { config, .. } => {
+                longshore_source_rabbitmq::check(config).await.map_err(|error| error.to_string())
+            }
         }
     }
 }

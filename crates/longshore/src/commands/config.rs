@@ -44,7 +44,11 @@ async fn connections(config: &Config) -> anyhow::Result<()> {
     }
     for source in &config.sources {
         let broker = Broker::parse(&source.kind, source.rabbitmq.as_ref().map(|table| &table.0));
-        if let Err(problem) = broker.and_then(|broker| broker.probe()) {
+        let probed = match broker {
+            Ok(broker) => broker.probe().await,
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = probed {
             problems.push(format!("source `{}`: {problem}", source.name));
         }
     }

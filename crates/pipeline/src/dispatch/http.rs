@@ -24,10 +24,14 @@ pub struct HttpSettings {
     pub guard: Guard,
     /// Whether plain `http://` is allowed; a signature does not hide a payload.
     pub allow_http: bool,
+    /// Ports it may connect to; empty for all.
+    pub allowed_ports: Vec<u16>,
     /// Bytes of a response body that are kept; the rest is not read.
     pub response_bytes: usize,
     /// Idle connections kept per host.
     pub idle_per_host: usize,
+    /// The User-Agent; empty for Longshore's own with its version.
+    pub user_agent: String,
 }
 
 /// Why there is no client.
@@ -35,6 +39,8 @@ pub struct HttpSettings {
 #[error("no HTTP client: {0}")]
 pub struct TransportError(#[from] reqwest::Error);
 
+/// Who we say we are.
+const AGENT: &str = concat!("Longshore/", env!("CARGO_PKG_VERSION"));
 /// Idle connections are closed after this long; most receivers do so after 60 s or more.
 const IDLE: Duration = Duration::from_secs(55);
 /// Longest error text kept.
@@ -62,6 +68,7 @@ impl HttpTransport {
             .pool_max_idle_per_host(settings.idle_per_host)
             .pool_idle_timeout(IDLE)
             .tcp_nodelay(true)
+            .user_agent(if settings.user_agent.is_empty() { AGENT } else { &settings.user_agent })
             .build()?;
         Ok(Self { client, settings })
     }
@@ -71,6 +78,13 @@ impl HttpTransport {
         if request.url.scheme() != "https" && !(self.settings.allow_http && request.url.scheme() == "http") {
             return Some(
                 "the endpoint's URL is not https; set `security.allow_http_endpoints` to send in the clear",
+            );
+        }
+        let ports = &self.settings.allowed_ports;
+        if !ports.is_empty() && !request.url.port_or_known_default().is_some_and(|port| ports.contains(&port))
+        {
+            return Some(
+                "the endpoint's port is not one that webhooks may go to; see `security.allowed_ports`",
             );
         }
         let address = match request.url.host()? {

@@ -1,6 +1,6 @@
 //! The request of an attempt: URL, headers, signatures. What is signed is what is sent, byte for byte.
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use longshore_core::endpoint::{Authentication, Endpoint};
 use longshore_core::event::Headers;
@@ -10,7 +10,6 @@ use longshore_core::{Timestamp, signature};
 
 use super::transport::SignedRequest;
 
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("Longshore/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -19,7 +18,7 @@ const EVENT_ID: HeaderName = HeaderName::from_static("x-convoy-event-id");
 const DELIVERY_ID: HeaderName = HeaderName::from_static("x-convoy-eventdelivery-id");
 
 /// Headers that belong to the connection; a producer's value for one of these is not forwarded.
-const CONNECTION: [&str; 10] = [
+const CONNECTION: [&str; 11] = [
     "connection",
     "content-length",
     "expect",
@@ -30,6 +29,7 @@ const CONNECTION: [&str; 10] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "user-agent",
 ];
 
 /// Builds and signs the request of one attempt at `at`.
@@ -42,7 +42,6 @@ pub(super) fn build(
     let event = &*delivery.event;
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(USER_AGENT, AGENT);
     if let Some(key) = &event.idempotency_key {
         insert(&mut headers, &settings.idempotency_header, key);
     }
