@@ -7,7 +7,7 @@ mod keys;
 mod migrate;
 mod serve;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use longshore_store::{Keys, Settings, Store};
 
 use crate::cli::Command;
@@ -77,4 +77,17 @@ async fn connect(config: &Config, keys: Keys) -> anyhow::Result<Store> {
         lease: database.lease,
     };
     longshore_store::connect(&settings, keys).await.context("cannot open the database")
+}
+
+/// An old schema is a reason not to start: the program would fail in the middle of its work.
+///
+/// # Errors
+/// Migrations are pending; the sentence says what to do.
+pub(crate) async fn require_schema(store: &Store) -> anyhow::Result<()> {
+    let migrations = store.migrations().await.context("cannot read the schema's version")?;
+    let pending = migrations.iter().filter(|migration| !migration.is_applied).count();
+    if pending > 0 {
+        bail!("the database lacks {pending} migrations; run `longshore migrate up`");
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@
 
 pub(crate) mod fault;
 pub(crate) mod load;
-mod nearest;
+pub(crate) mod nearest;
 pub(crate) mod print;
 pub(crate) mod redact;
 mod secret_file;

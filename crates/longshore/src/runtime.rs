@@ -2,14 +2,14 @@
 //!
 //! What it does not do: any work. Invariant: everything that runs is a task of [`Tasks`] and hears its stop.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use longshore_api::{Health, Reason, ops_router};
 use longshore_store::Store;
 use longshore_store::partitions::Retention;
 use tokio::sync::Mutex;
 use tracing::info;
 
-use crate::commands::open_store;
+use crate::commands::{open_store, require_schema};
 use crate::config::Config;
 use crate::lifecycle::{Signals, Stage, Tasks};
 use crate::{data, maintenance, ops, telemetry};
@@ -87,15 +87,5 @@ async fn start_support(tasks: &mut Tasks, config: &Config, health: &Health) -> a
         telemetry::keep_metrics(metrics, hard).await;
         Ok(())
     });
-    Ok(())
-}
-
-/// An old schema is a reason not to start: the program would fail in the middle of its work.
-async fn require_schema(store: &Store) -> anyhow::Result<()> {
-    let migrations = store.migrations().await.context("cannot read the schema's version")?;
-    let pending = migrations.iter().filter(|migration| !migration.is_applied).count();
-    if pending > 0 {
-        bail!("the database lacks {pending} migrations; run `longshore migrate up`");
-    }
     Ok(())
 }

@@ -8,6 +8,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`admin`] | the writes behind `apply` |
 //! | [`connect`] | settings, the pool, [`Store`] |
 //! | [`migrate`] | the schema's version |
 //! | `event_log` | ingest's transaction |
@@ -17,6 +18,7 @@
 //! | [`partitions`] | created ahead, dropped by retention |
 //! | [`seal`] | credentials at rest, API key hashes |
 
+pub mod admin;
 pub mod connect;
 mod delivery_queue;
 mod error;

@@ -1,10 +1,105 @@
-//! `longshore apply` (comes next).
+//! `longshore apply`: read, validate, compare, write, tell.
 
+use std::fs;
+use std::io::{Read, stdin};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use longshore_core::{Clock, IdGenerator, Secret, SystemClock};
+use longshore_store::{Keys, Store};
+use rand::rngs::{OsRng, StdRng};
+use rand::{SeedableRng, TryRngCore};
+
+use super::keys;
+use crate::apply::plan::{Plan, Supply, plan};
+use crate::apply::read::read;
+use crate::apply::show::show;
+use crate::apply::wanted::{WantedProject, wanted};
 use crate::cli::ApplyArgs;
+use crate::commands::{open_store, require_schema};
 use crate::config::Config;
+use crate::failure::say;
 
 /// Makes the database's resources what a file says.
-#[expect(clippy::unused_async, reason = "becomes asynchronous with the next step")]
-pub(super) async fn run(_args: &ApplyArgs, _config: &Config) -> anyhow::Result<()> {
+pub(super) async fn run(args: &ApplyArgs, config: &Config) -> anyhow::Result<()> {
+    let (text, name) = text(&args.file)?;
+    let wanted = wanted(read(&text, &name)?, config.security.allow_http_endpoints)?;
+    let store = open_store(config).await?;
+    require_schema(&store).await?;
+    let plan = compare_and_write(&store, &wanted, args).await?;
+    store.close().await;
+    say(&show(&plan, args.dry_run));
+    if args.dry_run {
+        return Ok(());
+    }
+    for (what, secret) in &plan.generated {
+        say(&format!("generated {what}, shown only now: {}", secret.expose()));
+    }
     Ok(())
+}
+
+async fn compare_and_write(
+    store: &Store,
+    wanted: &[WantedProject],
+    args: &ApplyArgs,
+) -> anyhow::Result<Plan> {
+    let mut session = store.begin_apply().await.context("cannot begin")?;
+    let mut stored = Vec::with_capacity(wanted.len());
+    for project in wanted {
+        stored.push(session.load(&project.name).await.context("cannot load what is stored")?);
+    }
+    let plan = plan(wanted, &stored, args.prune, &mut FreshSupply::new(store.keys()))?;
+    if args.dry_run || plan.changes.is_empty() {
+        return Ok(plan);
+    }
+    session.write(&plan.changes).await.context("nothing was changed")?;
+    session.commit().await.context("cannot commit; apply again to be sure")?;
+    Ok(plan)
+}
+
+fn text(file: &Path) -> anyhow::Result<(String, String)> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        return Ok((text, "standard input".to_owned()));
+    }
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read `{name}`"))?;
+    if text.trim().is_empty() {
+        bail!("`{name}` is empty; expected `projects:`");
+    }
+    Ok((text, name))
+}
+
+/// Ids and keys from the operating system's randomness.
+struct FreshSupply<'a> {
+    keys: &'a Keys,
+    ids: IdGenerator,
+    rng: StdRng,
+}
+
+impl<'a> FreshSupply<'a> {
+    fn new(keys: &'a Keys) -> Self {
+        let mut seed = OsRng.unwrap_err();
+        let ids = IdGenerator::new(SystemClock.now(), StdRng::from_rng(&mut seed));
+        Self { keys, ids, rng: StdRng::from_rng(&mut seed) }
+    }
+}
+
+impl Supply for FreshSupply<'_> {
+    fn id(&mut self) -> u128 {
+        self.ids.next(SystemClock.now())
+    }
+
+    fn endpoint_secret(&mut self) -> Secret<String> {
+        Secret::new(longshore_core::signature::SigningKey::generate(&mut self.rng))
+    }
+
+    fn api_key(&mut self) -> Secret<String> {
+        Secret::new(keys::api_key(&mut self.rng))
+    }
+
+    fn hash(&self, key: &str) -> Vec<u8> {
+        self.keys.api_key_hash(key).to_vec()
+    }
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use longshore_core::signature::SigningKey;
 use rand::rngs::OsRng;
 use rand::{Rng, TryRngCore};
 
@@ -12,7 +13,7 @@ pub(super) fn run() {
     let mut rng = OsRng.unwrap_err();
     say(&format!("master key (security.master_key): {}", master_key(&mut rng)));
     say(&format!("API key (api_keys[].key):         {}", api_key(&mut rng)));
-    say(&format!("endpoint secret (secrets[]):      {}", endpoint_secret(&mut rng)));
+    say(&format!("endpoint secret (secrets[]):      {}", SigningKey::generate(&mut rng)));
 }
 
 fn master_key(rng: &mut impl Rng) -> String {
@@ -22,11 +23,6 @@ fn master_key(rng: &mut impl Rng) -> String {
 /// A new API key in the v1 contract's form: `CO.<16 characters>.<64 characters>`.
 pub(crate) fn api_key(rng: &mut impl Rng) -> String {
     format!("CO.{}.{}", letters(16, rng), letters(64, rng))
-}
-
-/// A new endpoint secret as Standard Webhooks writes it: `whsec_` and base64 of 32 bytes.
-pub(crate) fn endpoint_secret(rng: &mut impl Rng) -> String {
-    format!("whsec_{}", STANDARD.encode(rng.random::<[u8; 32]>()))
 }
 
 fn letters(count: usize, rng: &mut impl Rng) -> String {
@@ -49,6 +45,6 @@ mod tests {
         let key = api_key(&mut rng);
         let parts: Vec<_> = key.split('.').map(str::len).collect();
         assert_eq!((&key[..3], parts.as_slice()), ("CO.", &[2, 16, 64][..]));
-        assert_ne!(endpoint_secret(&mut rng), endpoint_secret(&mut rng));
+        assert_ne!(master_key(&mut rng), master_key(&mut rng));
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     known
         .into_iter()
         .map(|candidate| {
-            let likeness = strsim::jaro_winkler(word, candidate);
+            let likeness = likeness(word, candidate);
             let likeness = if last(candidate) == word_last { likeness.max(SAME_LAST_PART) } else { likeness };
             (candidate, likeness)
         })
@@ -20,6 +20,15 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         // Of equals the first: `max_by` would take the last.
         .reduce(|best, next| if next.1 > best.1 { next } else { best })
         .map(|(candidate, _)| candidate)
+}
+
+/// 1 for the same, 0 for nothing in common. A slip of the finger in a short word is more alike than a prefix is.
+fn likeness(word: &str, candidate: &str) -> f64 {
+    let slips = strsim::damerau_levenshtein(word, candidate);
+    if slips <= word.len().div_ceil(4) {
+        return 0.99 - f64::from(u32::try_from(slips).unwrap_or(u32::MAX)) / 100.0;
+    }
+    strsim::jaro_winkler(word, candidate).min(0.9)
 }
 
 /// A sentence's end: `; did you mean …?`, or nothing.
@@ -37,6 +46,7 @@ mod tests {
     fn the_nearest_key_is_found() {
         assert_eq!(nearest("http.bnd", KNOWN), Some("http.bind"));
         assert_eq!(nearest("bind", KNOWN), Some("http.bind"));
+        assert_eq!(nearest("ulr", ["url", "name"]), Some("url"));
         assert_eq!(nearest("db.lease", KNOWN), Some("database.lease"));
         assert_eq!(nearest("dispatch.max_inflight", KNOWN), Some("dispatch.max_in_flight"));
     }
