@@ -46,10 +46,7 @@ async fn applying_is_idempotent_shows_changes_and_prunes() {
     assert!(dry.stdout.contains("+ project `shop` (01JD0000000000000000000SHP)"), "{dry:?}");
     assert!(!dry.stdout.contains("shown only now"), "{dry:?}");
     let first = apply(&database, RESOURCES, &[]);
-    assert!(
-        first.stdout.contains("\n7 created, 0 changed, 0 deleted\n"),
-        "{first:?}"
-    );
+    assert!(first.stdout.contains("\n7 created, 0 changed, 0 deleted\n"), "{first:?}");
     assert!(first.stdout.contains("generated API key `shop/k`, shown only now: CO."), "{first:?}");
     assert!(
         first.stdout.contains("generated secret of endpoint `shop/b`, shown only now: whsec_"),

@@ -60,8 +60,7 @@ async fn endpoints(
     .fetch_all(&mut *connection)
     .await
     .map_err(sort)?;
-    let ids: Vec<Uuid> = managed.iter().map(|row| row.id).collect();
-    let found = rows::endpoints(connection, keys, Some(&ids)).await?;
+    let found = rows::endpoints(connection, keys).await?;
     let mut found: HashMap<Uuid, _> =
         found.into_iter().map(|endpoint| (endpoint.id.as_uuid(), endpoint)).collect();
     let managed = managed.into_iter().filter_map(|row| {

@@ -13,8 +13,8 @@ use super::{load, write};
 use crate::connect::Store;
 use crate::error::sort;
 
-/// The key of the advisory lock that keeps two applications apart: "longshor" as a number.
-const LOCK: i64 = 0x6c6f_6e67_7368_6f72;
+/// The key of the advisory lock that keeps two applications apart: "ls-apply" as a number. Partition work has another.
+const LOCK: i64 = 0x6c73_2d61_7070_6c79;
 
 /// A transaction in which what is declared is compared and written. Dropping it undoes everything.
 #[derive(Debug)]
