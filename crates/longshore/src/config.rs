@@ -25,6 +25,8 @@ use serde::{Deserialize, Serialize, Serializer};
 pub(crate) use fault::Faults;
 pub(crate) use load::Inputs;
 pub(crate) use secret_file::read_secret_file;
+#[cfg(test)]
+pub(crate) use source::BrokerTable;
 pub(crate) use source::SourceConfig;
 pub(crate) use units::ByteSize;
 
@@ -90,6 +92,7 @@ pub(crate) struct Http {
     #[serde(with = "longshore_core::duration")]
     pub(crate) request_deadline: Duration,
     pub(crate) batch_items: NonZeroUsize,
+    pub(crate) batch_bytes: ByteSize,
 }
 
 /// `[ops]`
@@ -104,7 +107,6 @@ pub(crate) struct Ops {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ingest {
     pub(crate) batch_events: NonZeroUsize,
-    pub(crate) batch_bytes: ByteSize,
     #[serde(with = "longshore_core::duration")]
     pub(crate) hold: Duration,
 }

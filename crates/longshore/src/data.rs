@@ -29,9 +29,6 @@ use crate::ops;
 use crate::sources::{self, Broker};
 use crate::supervisor::{Wanted, supervise};
 
-/// How long a request's event is held while Postgres is away, before its producer is told to come again. Shorter than
-/// any sensible request deadline.
-const HOLD_REPLIES: Duration = Duration::from_secs(5);
 /// How long outcomes are gathered.
 const GATHER: Duration = Duration::from_millis(20);
 /// Idle connections kept per receiver.
@@ -65,7 +62,7 @@ pub(crate) async fn start(
         dispatch: fresh_sender,
         limits: IngestLimits {
             batch: config.ingest.batch_events,
-            hold_replies: HOLD_REPLIES,
+            hold_replies: config.ingest.hold,
             close: config.shutdown.drain.mul_f64(0.8),
         },
         clock: SystemClock,
@@ -142,14 +139,15 @@ async fn start_http(
     ingest: PgIngest,
     health: &Health,
 ) -> anyhow::Result<()> {
-    let gate = ApiKeyGate { config: resources.config.clone(), keys: store.keys().clone() };
+    let gate =
+        ApiKeyGate { config: resources.config.clone(), keys: store.keys().clone(), clock: SystemClock };
     let http = HttpIngestConfig {
         max_in_flight: config.http.max_in_flight,
         max_in_flight_bytes: NonZeroUsize::new(config.http.max_in_flight_bytes.bytes())
             .unwrap_or(NonZeroUsize::MAX),
         deadline: config.http.request_deadline,
         max_batch_items: config.http.batch_items,
-        ..HttpIngestConfig::default()
+        max_batch_bytes: config.http.batch_bytes.bytes(),
     };
     let (router, source) = longshore_source_http::routes(http, Arc::new(gate));
     let router = router.merge(probe_router(health.clone()));
@@ -158,11 +156,17 @@ async fn start_http(
         let _ = stream.set_nodelay(true);
     });
     info!(address = %config.http.bind, "taking events by HTTP");
+    // The listener stops first and answers what it has taken in; only then does the source of those answers stop.
     let stop = tasks.stop().clone();
-    tasks.spawn("HTTP listener", Stage::Ingest, ops::serve(listener, router, stop.soft.clone()));
+    let (hard, answered) = (stop.hard.clone(), CancellationToken::new());
+    let last_answer = answered.clone().drop_guard();
+    tasks.spawn("HTTP listener", Stage::Ingest, async move {
+        let _last_answer = last_answer;
+        hard.run_until_cancelled(ops::serve(listener, router, stop.soft)).await.unwrap_or(Ok(()))
+    });
     let origin = Origin { source: None, kind: "http" };
     tasks.spawn("HTTP ingest", Stage::Ingest, async move {
-        Ok(ingest::run(source, origin, ingest, stop.soft, stop.hard).await?)
+        Ok(ingest::run(source, origin, ingest, answered, stop.hard).await?)
     });
     Ok(())
 }
@@ -269,3 +273,6 @@ async fn run_source(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use longshore_core::{Clock, ProjectId, SystemClock};
+use longshore_core::{Clock, ProjectId};
 use longshore_source_http::{Admission, Denied, Gate};
 use longshore_store::{Config, Keys};
 use tokio::sync::watch;
 
 /// Admits requests by the configuration of the moment; no query per request.
-pub(crate) struct ApiKeyGate {
+pub(crate) struct ApiKeyGate<C> {
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) keys: Keys,
+    pub(crate) clock: C,
 }
 
-impl Gate for ApiKeyGate {
+impl<C: Clock> Gate for ApiKeyGate<C> {
     fn admit(&self, project: &str, bearer: Option<&str>) -> Result<Admission, Denied> {
         let config = Arc::clone(&self.config.borrow());
         let hash = self.keys.api_key_hash(bearer.ok_or(Denied::Unauthenticated)?);
         let key = config.api_keys.get(&hash).ok_or(Denied::Unauthenticated)?;
-        if key.expires_at.is_some_and(|end| SystemClock.now() >= end) {
+        if key.expires_at.is_some_and(|end| self.clock.now() >= end) {
             return Err(Denied::Unauthenticated);
         }
         let project: ProjectId = project.parse().map_err(|_| Denied::UnknownProject)?;
@@ -27,5 +28,50 @@ impl Gate for ApiKeyGate {
         }
         let found = config.snapshot.project(project).ok_or(Denied::UnknownProject)?;
         Ok(Admission { project: project.as_u128(), max_body_bytes: found.settings.max_payload_bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use longshore_core::clock::FixedClock;
+    use longshore_core::project::ProjectSettings;
+    use longshore_core::{Project, Snapshot, Timestamp};
+    use longshore_store::ApiKey;
+
+    use super::*;
+
+    const OURS: ProjectId = ProjectId::from_u128(1);
+    const THEIRS: ProjectId = ProjectId::from_u128(2);
+
+    fn gate(now: i64) -> ApiKeyGate<FixedClock> {
+        let keys = Keys::parse("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap();
+        let project = |id| Project { id, name: String::new(), settings: ProjectSettings::default() };
+        let snapshot = Snapshot::new(vec![project(OURS), project(THEIRS)], Vec::new(), Vec::new());
+        let key = ApiKey { project: OURS, expires_at: Some(Timestamp::from_secs(100)) };
+        let config = Config {
+            version: 1,
+            snapshot: Arc::new(snapshot),
+            sources: Vec::new(),
+            api_keys: HashMap::from([(keys.api_key_hash("good"), key)]),
+        };
+        let (_, config) = watch::channel(Arc::new(config));
+        ApiKeyGate { config, keys, clock: FixedClock(Timestamp::from_secs(now)) }
+    }
+
+    #[test]
+    fn a_key_opens_its_own_project_until_it_expires() {
+        let ours = OURS.to_string();
+
+        assert_eq!(
+            gate(99).admit(&ours, Some("good")).map(|admission| admission.project),
+            Ok(OURS.as_u128())
+        );
+        assert_eq!(gate(100).admit(&ours, Some("good")), Err(Denied::Unauthenticated));
+        assert_eq!(gate(99).admit(&THEIRS.to_string(), Some("good")), Err(Denied::Forbidden));
+        assert_eq!(gate(99).admit(&ours, Some("bad")), Err(Denied::Unauthenticated));
+        assert_eq!(gate(99).admit(&ours, None), Err(Denied::Unauthenticated));
+        assert_eq!(gate(99).admit("nonsense", Some("good")), Err(Denied::UnknownProject));
     }
 }

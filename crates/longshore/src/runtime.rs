@@ -2,17 +2,23 @@
 //!
 //! What it does not do: any work. Invariant: everything that runs is a task of [`Tasks`] and hears its stop.
 
-use anyhow::Context;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
 use longshore_api::{Health, Reason, ops_router};
+use longshore_core::ports::StoreError;
 use longshore_store::Store;
 use longshore_store::partitions::Retention;
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::commands::{open_store, require_schema};
 use crate::config::Config;
 use crate::lifecycle::{Signals, Stage, Tasks};
 use crate::{data, maintenance, ops, telemetry};
+
+/// Between two attempts to reach Postgres at the start.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs the configured role until told to stop.
 ///
@@ -21,6 +27,9 @@ use crate::{data, maintenance, ops, telemetry};
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     // First of all: a signal that comes while starting must be heard.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
+    // Several crates speak TLS; with one provider for all, none has to guess.
+    let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    provider.map_err(|_| anyhow!("another TLS provider is in place"))?;
     let health = Health::new();
     let mut tasks = Tasks::default();
     let store = tokio::select! {
@@ -45,7 +54,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 /// Starts every task of the role.
 async fn start(tasks: &mut Tasks, config: &Config, health: &Health) -> anyhow::Result<Store> {
     start_support(tasks, config, health).await?;
-    let store = open_store(config).await?;
+    let store = wait_for_store(config).await?;
     require_schema(&store).await?;
     let role = config.runtime.role;
     let retention = Retention {
@@ -69,6 +78,20 @@ async fn start(tasks: &mut Tasks, config: &Config, health: &Health) -> anyhow::R
         data::start(tasks, config, &store, health).await?;
     }
     Ok(store)
+}
+
+/// Postgres may come later than we do: that is no reason to end, as nothing else of its outages is.
+async fn wait_for_store(config: &Config) -> anyhow::Result<Store> {
+    loop {
+        match open_store(config).await {
+            Ok(store) => return Ok(store),
+            Err(error) => match error.downcast_ref::<StoreError>() {
+                Some(StoreError::Unavailable(_)) => warn!("{error:#}; trying again"),
+                _ => return Err(error),
+            },
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Health and metrics come first: an orchestrator may ask while the rest starts.

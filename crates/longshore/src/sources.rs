@@ -5,6 +5,7 @@
 
 use longshore_core::{ProjectId, SourceId, ids};
 use longshore_source_rabbitmq::RabbitMqConfig;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::read_secret_file;
@@ -39,8 +40,8 @@ impl Broker {
         read_files(&mut settings)?;
         match kind {
             "rabbitmq" => {
-                let config: RabbitMqConfig =
-                    serde_json::from_value(settings.clone()).map_err(|error| error.to_string())?;
+                let config = RabbitMqConfig::deserialize(&settings)
+                    .map_err(|error| without_value(&error.to_string()))?;
                 config.validate().map_err(|error| error.to_string())?;
                 Ok(Self::RabbitMq { settings, config })
             }
@@ -72,6 +73,14 @@ impl Broker {
                 longshore_source_rabbitmq::check(config).await.map_err(|error| error.to_string())
             }
         }
+    }
+}
+
+/// serde's sentence without the value it quotes, which may be a secret.
+fn without_value(problem: &str) -> String {
+    match problem.split_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
+        _ => problem.to_owned(),
     }
 }
 
@@ -121,16 +130,28 @@ mod tests {
         writeln!(file, "hunter2").unwrap();
         let path = file.path().to_str().unwrap();
 
+        let auth = json!({"user": "me", "password_file": path});
         let broker =
-            Broker::parse("rabbitmq", Some(&json!({"queue": "q", "auth": {"password_file": path}}))).unwrap();
+            Broker::parse("rabbitmq", Some(&json!({"host": "h", "queue": "q", "auth": auth}))).unwrap();
 
-        assert_eq!(broker.settings(), &json!({"queue": "q", "auth": {"password": "hunter2"}}));
+        let auth = json!({"user": "me", "password": "hunter2"});
+        assert_eq!(broker.settings(), &json!({"host": "h", "queue": "q", "auth": auth}));
     }
 
     #[test]
     fn an_unknown_kind_or_a_missing_table_is_refused() {
         assert!(Broker::parse("rabbit", None).is_err_and(|problem| problem.contains("known: rabbitmq")));
         assert!(Broker::parse("rabbitmq", None).is_err_and(|problem| problem.contains("`rabbitmq` table")));
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_without_its_value() {
+        let problem = |settings: Value| Broker::parse("rabbitmq", Some(&settings)).err().unwrap();
+
+        let password = problem(json!({"host": "h", "queue": "q", "auth": {"user": "me", "password": 4711}}));
+        assert!(password.contains("expected") && !password.contains("4711"), "{password}");
+        assert!(problem(json!({"host": "h", "queue": "q", "prefecth": 1})).contains("prefecth"));
+        assert!(problem(json!({"host": "h", "queue": ""})).contains("queue"));
     }
 
     #[test]

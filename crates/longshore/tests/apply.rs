@@ -78,7 +78,6 @@ async fn applying_is_idempotent_shows_changes_and_prunes() {
     let pruned = apply(&database, empty, &["--prune"]);
     assert!(pruned.stdout.ends_with("0 created, 0 changed, 6 deleted\n"), "{pruned:?}");
     assert_eq!(apply(&database, empty, &["--prune"]).stdout.trim(), "no changes");
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -94,7 +93,6 @@ async fn what_is_applied_is_what_processes_load() {
     assert_eq!(config.sources.len(), 1);
     assert_eq!(config.sources[0].config.expose(), r#"{"queue":"q","urls":["amqp://me:hunter2@broker/"]}"#);
     assert_eq!(config.api_keys.len(), 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -110,7 +108,6 @@ async fn a_clash_names_the_resource_and_changes_nothing() {
     assert!(clash.stderr.contains("API key `l`: the same key is stored"), "{clash:?}");
     let config = database.store().await.load_config().await.unwrap();
     assert_eq!(config.api_keys.len(), 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -128,5 +125,4 @@ async fn faults_of_a_file_and_of_the_configuration_exit_with_2() {
     assert!(checked.stderr.contains("longshore migrate up"), "{checked:?}");
     longshore(&database, &["migrate", "up"]);
     assert_eq!(longshore(&database, &["config", "check", "--connect"]).stdout, "ok\n");
-    database.drop().await;
 }

@@ -42,7 +42,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     check(!config.database.statement_timeout.is_zero(), "database.statement_timeout", "must not be zero");
     check(!config.http.request_deadline.is_zero(), "http.request_deadline", "must not be zero");
     check(config.http.max_in_flight_bytes.bytes() > 0, "http.max_in_flight_bytes", "must not be zero");
-    check(config.ingest.batch_bytes.bytes() > 0, "ingest.batch_bytes", "must not be zero");
+    check(config.http.batch_bytes.bytes() > 0, "http.batch_bytes", "must not be zero");
+    let is_held_within = config.ingest.hold < config.http.request_deadline;
+    check(is_held_within, "ingest.hold", "not shorter than `http.request_deadline`");
     check(
         config.ingest.batch_events.get() <= 10_000,
         "ingest.batch_events",

@@ -1,44 +1,46 @@
 //! A database of one's own, and the program run against it.
 
+#![expect(dead_code, reason = "each test binary uses a part")]
+
 use std::io::Write;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use longshore_core::Secret;
 use longshore_store::{Keys, Settings, Store};
+use longshore_testkit::database::{TestDatabase, fresh_database};
 use tempfile::NamedTempFile;
 
-pub const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
+/// An API key in the v1 contract's form.
+pub(crate) const API_KEY: &str =
+    "CO.0123456789abcdef.0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A database that no other test sees.
 #[derive(Debug)]
-pub struct Database {
-    admin_url: String,
-    name: String,
-    pub url: String,
-}
+pub(crate) struct Database(TestDatabase);
 
 impl Database {
-    pub async fn create() -> Self {
-        let admin_url =
-            std::env::var("DATABASE_URL").expect("DATABASE_URL names a Postgres to make databases in");
-        let name = format!("bin_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let (server, _) = admin_url.rsplit_once('/').expect("DATABASE_URL ends with a database's name");
-        let database = Self { url: format!("{server}/{name}"), name, admin_url };
-        database.psql(&format!("CREATE DATABASE {}", database.name)).await;
-        database
+    pub(crate) async fn create() -> Self {
+        Self(fresh_database().await)
     }
 
-    pub async fn drop(self) {
-        self.psql(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+    /// What a process needs: this database, and webhooks to this machine.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("LONGSHORE__DATABASE__URL", self.0.url()),
+            ("LONGSHORE__SECURITY__MASTER_KEY", MASTER_KEY.to_owned()),
+            ("LONGSHORE__SECURITY__ALLOW_HTTP_ENDPOINTS", "true".to_owned()),
+            ("LONGSHORE__SECURITY__ALLOWED_NETWORKS", "127.0.0.0/8".to_owned()),
+            ("LONGSHORE__OPS__BIND", "127.0.0.1:0".to_owned()),
+            ("LONGSHORE__HTTP__BIND", "127.0.0.1:0".to_owned()),
+        ]
     }
 
-    pub async fn store(&self) -> Store {
+    pub(crate) async fn store(&self) -> Store {
         let settings = Settings {
-            url: Secret::new(self.url.clone()),
+            url: Secret::new(self.0.url()),
             max_connections: 2,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(5),
@@ -46,29 +48,22 @@ impl Database {
         };
         longshore_store::connect(&settings, Keys::parse(MASTER_KEY).unwrap()).await.unwrap()
     }
-
-    async fn psql(&self, sql: &str) {
-        let (url, sql) = (self.admin_url.clone(), sql.to_owned());
-        let run = move || Command::new("psql").args(["-q", "-d", &url, "-c", &sql]).status().unwrap();
-        assert!(tokio::task::spawn_blocking(run).await.unwrap().success());
-    }
 }
 
 /// What a run of the program left.
 #[derive(Debug)]
-pub struct Output {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs the program to its end, with nothing in its environment but what it needs.
-pub fn longshore(database: &Database, args: &[&str]) -> Output {
+pub(crate) fn longshore(database: &Database, args: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_longshore"))
         .args(args)
         .env_clear()
-        .env("LONGSHORE__DATABASE__URL", &database.url)
-        .env("LONGSHORE__SECURITY__MASTER_KEY", MASTER_KEY)
+        .envs(database.environment())
         .output()
         .unwrap();
     Output {
@@ -78,7 +73,7 @@ pub fn longshore(database: &Database, args: &[&str]) -> Output {
     }
 }
 
-pub fn file(text: &str) -> NamedTempFile {
+pub(crate) fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     file

@@ -167,7 +167,9 @@ fn database_url_of_the_environment_is_the_last_resort() {
 fn a_printed_configuration_has_origins_and_no_secrets() {
     let toml = file(
         "[[sources]]\nname = 'orders'\nproject = 'shop'\nkind = 'rabbitmq'\n\
-         rabbitmq = { urls = ['amqp://me:hunter2@broker/'], auth = { password = 'hunter2' }, queue = 'q' }\n",
+         rabbitmq = { urls = ['amqp://me:hunter2@broker/'], queue = 'q' }\n\
+         [[sources]]\nname = 'refunds'\nproject = 'shop'\nkind = 'rabbitmq'\n\
+         rabbitmq = { host = 'b', auth = { user = 'me', password = 'hunter2' }, queue = 'q' }\n",
     );
     let env = [
         ("DATABASE_URL", "postgres://me:hunter2@db/longshore"),
