@@ -1,5 +1,7 @@
 //! The operational routes, asked over a real socket.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use longshore_api::{Health, Reason, ops_router, probe_router};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

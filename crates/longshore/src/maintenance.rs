@@ -17,10 +17,8 @@ pub(crate) async fn run(store: Store, retention: Retention, drops: bool, stop: C
         if let Err(error) = store.create_partitions(retention.days_ahead).await {
             warn!(%error, "partitions not created; trying again later");
         }
-        if drops {
-            if let Err(error) = store.drop_partitions(&retention).await {
-                warn!(%error, "old partitions not dropped; trying again later");
-            }
+        if drops && let Err(error) = store.drop_partitions(&retention).await {
+            warn!(%error, "old partitions not dropped; trying again later");
         }
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
             return;

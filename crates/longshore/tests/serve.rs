@@ -1,5 +1,7 @@
 //! `serve` as orchestrators see it: an event in, a signed webhook out, probes, signals, exit codes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::time::Duration;

@@ -118,7 +118,7 @@ impl<S: Supply> Planner<'_, S> {
         }
         let place = Place { project: project.id, name: &wanted.name };
         let none = ManagedProject {
-            project: project.clone(),
+            project,
             endpoints: Vec::new(),
             subscriptions: Vec::new(),
             sources: Vec::new(),

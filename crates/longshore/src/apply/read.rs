@@ -14,7 +14,7 @@ pub(crate) fn read(text: &str, name: &str) -> Result<Document, Faults> {
     serde_saphyr::from_str(text).map_err(|error| {
         let place = error.location().map(|at| format!(", line {} column {}", at.line(), at.column()));
         let origin = format!("`{name}`{}", place.unwrap_or_default());
-        Faults(vec![Fault::new("", problem(error.without_snippet())).from_origin(Some(origin))])
+        Faults(vec![Fault::new("", problem(error.without_snippet())).said_by(Some(origin))])
     })
 }
 

@@ -34,7 +34,7 @@ async fn connections(config: &Config) -> anyhow::Result<()> {
             match store.migrations().await {
                 Ok(migrations) if migrations.iter().all(|migration| migration.is_applied) => {}
                 Ok(_) => {
-                    problems.push("database: migrations are pending; run `longshore migrate up`".to_owned())
+                    problems.push("database: migrations are pending; run `longshore migrate up`".to_owned());
                 }
                 Err(error) => problems.push(format!("database: {error}")),
             }

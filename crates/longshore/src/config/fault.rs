@@ -19,7 +19,7 @@ impl Fault {
     }
 
     #[must_use]
-    pub(crate) fn from_origin(mut self, origin: Option<String>) -> Self {
+    pub(crate) fn said_by(mut self, origin: Option<String>) -> Self {
         self.origin = origin;
         self
     }

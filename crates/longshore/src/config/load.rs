@@ -96,7 +96,7 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, Faults> {
     read_secrets(&mut config, &origins, &mut faults);
     faults.extend(validate::faults(&config).into_iter().map(|fault| {
         let origin = origins.get(&fault.path).cloned();
-        fault.from_origin(origin)
+        fault.said_by(origin)
     }));
     if faults.is_empty() { Ok(Loaded { config, origins }) } else { Err(Faults(faults)) }
 }
@@ -122,8 +122,9 @@ fn in_defaults(error: impl ToString) -> Faults {
     Faults::one("", format!("the built-in defaults are broken: {}", error.to_string()))
 }
 
-fn toml(text: &str) -> figment::Result<Dict> {
-    Ok(Toml::string(text).data()?.remove(&Profile::Default).unwrap_or_default())
+fn toml(text: &str) -> Result<Dict, String> {
+    let profiles = Toml::string(text).data().map_err(|error| error.to_string().trim().to_owned())?;
+    Ok(profiles.get(&Profile::Default).cloned().unwrap_or_default())
 }
 
 fn file_layer(inputs: &Inputs, faults: &mut Vec<Fault>) -> Option<Layer> {
@@ -131,11 +132,11 @@ fn file_layer(inputs: &Inputs, faults: &mut Vec<Fault>) -> Option<Layer> {
     let origin = format!("file `{}`", path.display());
     let values = fs::read_to_string(path)
         .map_err(|error| format!("cannot be read: {error}"))
-        .and_then(|text| toml(&text).map_err(|error| error.to_string().trim().to_owned()));
+        .and_then(|text| toml(&text));
     match values {
         Ok(values) => Some(Layer { origin, values }),
         Err(problem) => {
-            faults.push(Fault::new("", problem).from_origin(Some(origin)));
+            faults.push(Fault::new("", problem).said_by(Some(origin)));
             None
         }
     }
@@ -176,7 +177,7 @@ fn remove_unknown(layer: &mut Layer, schema: &Schema, faults: &mut Vec<Fault>) {
     let mut unknown = |key: String| {
         let known = schema.keys().map(String::as_str).chain(["sources"]);
         let problem = format!("unknown key{}", suggestion(&key, known));
-        faults.push(Fault::new(key, problem).from_origin(origin.clone()));
+        faults.push(Fault::new(key, problem).said_by(origin.clone()));
         false
     };
     layer.values.retain(|section, keys| match keys {
@@ -275,8 +276,7 @@ fn unfit(error: &figment::Error, figment: &Figment) -> Fault {
     };
     let top: Vec<&str> = error.path.iter().map(String::as_str).take(2).collect();
     let key = if top.first() == Some(&"sources") { "sources".to_owned() } else { top.join(".") };
-    Fault::new(path, problem)
-        .from_origin(figment.find_metadata(&key).map(|metadata| metadata.name.to_string()))
+    Fault::new(path, problem).said_by(figment.find_metadata(&key).map(|metadata| metadata.name.to_string()))
 }
 
 fn read_secrets(config: &mut Config, origins: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
@@ -291,12 +291,12 @@ fn read_secrets(config: &mut Config, origins: &BTreeMap<String, String>, faults:
         if value.is_some() {
             let inline = origins.get(key).map_or("", String::as_str);
             let problem = format!("`{key}` is given as well, by {inline}; keep one");
-            faults.push(Fault::new(twin, problem).from_origin(origin));
+            faults.push(Fault::new(twin, problem).said_by(origin));
             continue;
         }
         match secret_file::read_secret_file(path) {
             Ok(secret) => *value = Some(secret),
-            Err(problem) => faults.push(Fault::new(twin, problem).from_origin(origin)),
+            Err(problem) => faults.push(Fault::new(twin, problem).said_by(origin)),
         }
     }
 }
