@@ -55,5 +55,5 @@ async fn connections(config: &Config) -> anyhow::Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
-    bail!("{}", problems.join("\n  - "))
+    bail!("not everything can be used:\n  - {}", problems.join("\n  - "))
 }
