@@ -27,6 +27,7 @@ mod redact;
 mod settle;
 mod stream;
 mod tags;
+mod transport;
 
 use longshore_source::SourceError;
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
@@ -167,6 +167,7 @@ pub(crate) struct Wire {
     pub(crate) port: u16,
     cut: Arc<watch::Sender<Fate>>,
     sent: Arc<AtomicU64>,
+    refused: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -176,8 +177,13 @@ impl Wire {
         let cut = Arc::new(watch::Sender::new(Fate::Cut));
         let sent = Arc::new(AtomicU64::new(0));
         let (cuts, count) = (Arc::clone(&cut), Arc::clone(&sent));
+        let refused = Arc::new(AtomicBool::new(false));
+        let refusing = Arc::clone(&refused);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if refusing.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let (mut cut, count) = (cuts.subscribe(), Arc::clone(&count));
                 tokio::spawn(async move {
                     let uri = uri();
@@ -197,7 +203,7 @@ impl Wire {
                 });
             }
         });
-        Self { port, cut, sent }
+        Self { port, cut, sent, refused }
     }
 
     /// Bytes that clients have sent to the broker.
@@ -208,6 +214,11 @@ impl Wire {
     /// Cuts every connection that is open; new ones are let through.
     pub(crate) fn cut(&self) {
         self.cut.send_replace(Fate::Cut);
+    }
+
+    /// Whether new connections are closed at once.
+    pub(crate) fn refuse(&self, refused: bool) {
+        self.refused.store(refused, Ordering::SeqCst);
     }
 
     /// Lets nothing through on the connections that are open, and keeps them open.
