@@ -219,6 +219,78 @@ async fn a_message_without_an_id_has_none() {
 }
 
 #[tokio::test]
+async fn no_more_is_fetched_than_the_prefetch() {
+    let (broker, queue) = (Broker::connect().await, unique("window"));
+    broker.declare(&queue, "classic").await;
+    broker.publish(&queue, bodies(50)).await;
+
+    let source = connect(RabbitMqConfig { prefetch: 10, ..config(&queue) }).await.unwrap();
+
+    broker.settles_at(&queue, 40).await;
+    drop(source);
+    broker.settles_at(&queue, 50).await;
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
+async fn a_retry_and_the_acks_around_it_do_not_mix() {
+    let (broker, queue) = (Broker::connect().await, unique("mixed"));
+    broker.declare(&queue, "quorum").await;
+    broker.publish(&queue, bodies(9)).await;
+    let mut source = connect(config(&queue)).await.unwrap();
+    let messages = take(&mut source, 9).await;
+
+    // All in one round: every third goes back, in front of an ack that covers everything below it.
+    for (number, message) in messages.into_iter().enumerate() {
+        if number % 3 == 1 { message.ack.retry(None) } else { message.ack.ack(Receipt::default()) }
+    }
+
+    let mut again = texts(&take(&mut source, 3).await);
+    again.sort();
+    assert_eq!(again, ["body 1", "body 4", "body 7"]);
+    source.close(SOON).await.unwrap();
+    broker.settles_at(&queue, 3).await;
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let meters = support::Meters::install();
+    let (broker, queue) = (Broker::connect().await, unique("counted"));
+    broker.declare(&queue, "classic").await;
+    broker.publish(&queue, bodies(5)).await;
+    let wire = Wire::start().await;
+    let named = RabbitMqConfig { name: Some(queue.clone()), ..wire.config(&queue) };
+    let mut source = connect(named).await.unwrap();
+    let meter = |name: &str| meters.read(&format!("{name} kind=rabbitmq source={queue}"));
+    let settled =
+        |how: &str| meters.read(&format!("source_settled_total kind=rabbitmq source={queue} how={how}"));
+
+    let mut messages = take(&mut source, 5).await;
+    assert_eq!((meter("source_received_total"), meters.gauge(&queue)), (5, 5.0));
+    let stale = messages.split_off(3);
+    drop(messages.pop());
+    ack(messages);
+    ack(take(&mut source, 1).await);
+    while settled("ack") < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Written is not yet read by the broker, which gives no sign of it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    wire.cut();
+    let again = take(&mut source, 2).await;
+    ack(stale);
+    ack(again);
+    source.close(SOON).await.unwrap();
+
+    assert_eq!(meter("source_received_total"), 8);
+    assert_eq!(meter("source_reconnects_total"), 1);
+    assert_eq!((settled("ack"), settled("requeue"), settled("stale")), (5, 1, 2));
+    assert_eq!(meters.gauge(&queue), 0.0);
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
 async fn a_queue_that_is_deleted_is_consumed_again_once_it_exists() {
     let (broker, queue) = (Broker::connect().await, unique("deleted"));
     broker.declare(&queue, "classic").await;

@@ -2,9 +2,9 @@
 #![expect(dead_code, reason = "each test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a failing set-up is a failing test")]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
@@ -12,6 +12,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use longshore_source_rabbitmq::{Auth, RabbitMqConfig};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -240,5 +241,55 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, count: Option<Arc
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+    }
+}
+
+/// What every source in this process counts, by name and labels.
+#[derive(Clone, Default)]
+pub(crate) struct Meters {
+    values: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
+}
+
+impl Meters {
+    pub(crate) fn install() -> Self {
+        static INSTALLED: OnceLock<Meters> = OnceLock::new();
+        let install = || {
+            let meters = Meters::default();
+            metrics::set_global_recorder(meters.clone()).expect("nobody else installs a recorder");
+            meters
+        };
+        INSTALLED.get_or_init(install).clone()
+    }
+
+    pub(crate) fn read(&self, key: &str) -> u64 {
+        self.values.lock().unwrap().get(key).map_or(0, |value| value.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn gauge(&self, source: &str) -> f64 {
+        f64::from_bits(self.read(&format!("source_in_flight kind=rabbitmq source={source}")))
+    }
+
+    fn value(&self, key: &Key) -> Arc<AtomicU64> {
+        let labels = key.labels().map(|label| format!(" {}={}", label.key(), label.value()));
+        let key = format!("{}{}", key.name(), labels.collect::<String>());
+        Arc::clone(self.values.lock().unwrap().entry(key).or_default())
+    }
+}
+
+impl metrics::Recorder for Meters {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.value(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.value(key))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
     }
 }
