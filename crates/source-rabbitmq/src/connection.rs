@@ -9,10 +9,9 @@ use std::time::Duration;
 use backoff::backoff::Backoff as _;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, Consumer};
 use longshore_source::SourceError;
 use tokio::time::{sleep, timeout};
 
@@ -20,6 +19,7 @@ use crate::address::{addresses, shown};
 use crate::config::{Argument, Declare, QueueType, RabbitMqConfig};
 use crate::error::explain;
 use crate::metrics::Meters;
+use crate::transport::dial;
 
 /// From the TCP handshake to the running subscription.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -142,19 +142,6 @@ pub(crate) async fn look(config: &RabbitMqConfig) -> Result<(), SourceError> {
     outcome
 }
 
-async fn dial(config: &RabbitMqConfig, node: AMQPUri) -> Result<Connection, SourceError> {
-    let doing = format!("connecting to `{}`", shown(&node));
-    let tls =
-        if node.scheme == AMQPScheme::AMQPS { read_tls(config).await? } else { OwnedTLSConfig::default() };
-    let runtime = lapin::runtime::default_runtime().map_err(|error| explain(&error, &doing))?;
-    let name =
-        config.name.as_ref().map_or_else(|| "longshore".to_owned(), |name| format!("longshore {name}"));
-    let properties = ConnectionProperties::default().with_connection_name(LongString::from(name));
-    Connection::connect_uri_with_config(node, properties, tls, runtime)
-        .await
-        .map_err(|error| explain(&error, &doing))
-}
-
 async fn subscribe(
     config: &RabbitMqConfig,
     connection: &Connection,
@@ -239,32 +226,4 @@ fn table<'a>(arguments: impl Iterator<Item = (&'a String, &'a Argument)>) -> Fie
         table.insert(ShortString::from(name.as_str()), value);
     }
     table
-}
-
-async fn read_tls(config: &RabbitMqConfig) -> Result<OwnedTLSConfig, SourceError> {
-    let Some(tls) = config.tls.clone() else { return Ok(OwnedTLSConfig::default()) };
-    let reading = tokio::task::spawn_blocking(move || {
-        let read = |field: &str, path: &std::path::Path| {
-            std::fs::read(path).map_err(|error| {
-                SourceError::Misconfigured(format!("`{field}` `{}` cannot be read: {error}", path.display()))
-            })
-        };
-        let cert_chain = match &tls.ca_file {
-            Some(path) => Some(String::from_utf8_lossy(&read("tls.ca_file", path)?).into_owned()),
-            None => None,
-        };
-        let identity = match (&tls.client_pkcs12_file, &tls.client_cert_file, &tls.client_key_file) {
-            (Some(path), ..) => Some(OwnedIdentity::PKCS12 {
-                der: read("tls.client_pkcs12_file", path)?,
-                password: tls.client_pkcs12_password.reveal().to_owned(),
-            }),
-            (None, Some(pem), Some(key)) => Some(OwnedIdentity::PKCS8 {
-                pem: read("tls.client_cert_file", pem)?,
-                key: read("tls.client_key_file", key)?,
-            }),
-            _ => None,
-        };
-        Ok(OwnedTLSConfig { identity, cert_chain })
-    });
-    reading.await.unwrap_or_else(|_| Err(SourceError::Disconnected("shutting down".to_owned())))
 }

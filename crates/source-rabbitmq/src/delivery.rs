@@ -23,7 +23,10 @@ pub(crate) fn message(delivery: Delivery, offset: Option<u64>, queue: &str, ack:
         message_id: match offset {
             // The same message has the same offset for ever, whatever its producer calls it.
             Some(offset) => Some(format!("stream:{queue}:{offset}")),
-            None => properties.message_id().as_ref().map(|id| id.as_str().to_owned()),
+            // An empty id is none: messages without one are not the same message.
+            None => {
+                properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty())
+            }
         },
         timestamp_ms: properties.timestamp().and_then(timestamp_ms),
         address: format!("{}/{}", delivery.exchange, delivery.routing_key),

@@ -9,7 +9,8 @@
 //!   during an outage of ours, hold the tokens instead of giving them back.
 //! - **A crash** or a lost connection requeues everything unacknowledged. A delivery tag dies with its channel:
 //!   settlements of an earlier connection are discarded, and those messages come again.
-//! - **The window** is the prefetch per consumer, equal to the settlement slots.
+//! - **The window** is the prefetch per consumer, equal to the settlement slots. It counts messages, not bytes
+//!   (RabbitMQ knows no byte window): lower it where bodies are large.
 //! - **A queue that is deleted** cancels the consumer; it is consumed again once it exists.
 //! - **A stream** takes nothing back: a retry reads again from the lowest unsettled offset, also after a reconnect.
 //!   Nothing is stored at the broker, so a new process starts at `x-stream-offset`, and RabbitMQ's default, `next`,
@@ -27,6 +28,7 @@ mod redact;
 mod settle;
 mod stream;
 mod tags;
+mod transport;
 
 use longshore_source::SourceError;
 

@@ -26,6 +26,9 @@ use crate::stream::StreamPosition;
 /// How long the broker may take to confirm the end of a connection.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// What stands for "without a deadline": later instants may not exist.
+const LONGEST_CLOSE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// One consumer of one queue, on a connection of its own.
 pub struct RabbitMqSource {
     config: Arc<RabbitMqConfig>,
@@ -119,7 +122,7 @@ impl RabbitMqSource {
         let mut taken = Vec::new();
         if !link.channel.status().connected() {
             // What is still buffered comes again on the next connection, and could not be settled now.
-            *ended = Some("the connection is lost".to_owned());
+            *ended = Some(last_words(link, cx));
             return Poll::Ready(taken);
         }
         while !slots.is_empty() {
@@ -143,6 +146,16 @@ impl RabbitMqSource {
         }
         Poll::Ready(taken)
     }
+}
+
+/// Why the channel of `link` is closed, as far as the client says.
+fn last_words(link: &mut Link, cx: &mut Context<'_>) -> String {
+    while let Poll::Ready(Some(next)) = link.consumer.poll_next_unpin(cx) {
+        if let Err(error) = next {
+            return error.to_string();
+        }
+    }
+    "the connection is lost".to_owned()
 }
 
 fn fill(
@@ -198,7 +211,7 @@ impl Source for RabbitMqSource {
 
     async fn close(self, deadline: Duration) -> Result<(), SourceError> {
         let Self { state, close, mut settler, live, .. } = self;
-        let deadline = Instant::now() + deadline;
+        let deadline = Instant::now() + deadline.min(LONGEST_CLOSE);
         let link = match state {
             State::Up { link, ended: None, .. } => Some(link),
             _ => None,

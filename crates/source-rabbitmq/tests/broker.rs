@@ -14,6 +14,8 @@ use longshore_source_rabbitmq::{
     Argument, Auth, BindExchange, Declare, QueueType, RabbitMqConfig, RabbitMqSource, check, connect,
 };
 use support::{Broker, Wire, config, unique};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 const MANY: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
@@ -149,6 +151,142 @@ async fn a_silent_connection_is_given_up_by_its_heartbeat() {
     ack(messages);
     source.close(SOON).await.unwrap();
     broker.settles_at(&queue, 0).await;
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_given_up_hangs_up() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = Some(mute.local_addr().unwrap().port());
+    let config = RabbitMqConfig { port, host: Some("127.0.0.1".to_owned()), ..config("any") };
+
+    let attempt = tokio::spawn(connect(config));
+    let (mut socket, _) = timeout(SOON, mute.accept()).await.unwrap().unwrap();
+    let mut header = [0; 8];
+    socket.read_exact(&mut header).await.unwrap();
+    assert_eq!(&header, b"AMQP\0\0\x09\x01");
+    attempt.abort();
+
+    // A peer that never answers holds neither a socket nor a thread of ours.
+    let read = timeout(SOON, socket.read(&mut header)).await.expect("the attempt still holds its socket");
+    assert_eq!(read.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_for_a_while_is_waited_for() {
+    let (broker, queue) = (Broker::connect().await, unique("away"));
+    broker.declare(&queue, "quorum").await;
+    let wire = Wire::start().await;
+    let mut source = connect(wire.config(&queue)).await.unwrap();
+
+    wire.refuse(true);
+    wire.cut();
+    broker.publish(&queue, bodies(1)).await;
+    // Dropped again and again, `recv` must still get through once the broker is back.
+    for _ in 0..20 {
+        assert!(timeout(Duration::from_millis(50), source.recv(MANY)).await.is_err());
+    }
+    wire.refuse(false);
+    let begun = std::time::Instant::now();
+    let messages = loop {
+        if let Ok(messages) = timeout(Duration::from_millis(5), source.recv(MANY)).await {
+            break messages.unwrap();
+        }
+        assert!(begun.elapsed() < SOON, "a recv that is dropped starts the connection over");
+    };
+
+    ack(messages);
+    source.close(SOON).await.unwrap();
+    broker.settles_at(&queue, 0).await;
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
+async fn a_message_without_an_id_has_none() {
+    let (broker, queue) = (Broker::connect().await, unique("ids"));
+    broker.declare(&queue, "classic").await;
+    let empty = BasicProperties::default().with_message_id("".into());
+    broker.publish_one("", &queue, b"empty", empty).await;
+    broker.publish_one("", &queue, b"none", BasicProperties::default()).await;
+    let mut source = connect(config(&queue)).await.unwrap();
+
+    let messages = take(&mut source, 2).await;
+
+    assert!(messages.iter().all(|message| message.position.message_id.is_none()));
+    ack(messages);
+    source.close(SOON).await.unwrap();
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
+async fn no_more_is_fetched_than_the_prefetch() {
+    let (broker, queue) = (Broker::connect().await, unique("window"));
+    broker.declare(&queue, "classic").await;
+    broker.publish(&queue, bodies(50)).await;
+
+    let source = connect(RabbitMqConfig { prefetch: 10, ..config(&queue) }).await.unwrap();
+
+    broker.settles_at(&queue, 40).await;
+    drop(source);
+    broker.settles_at(&queue, 50).await;
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
+async fn a_retry_and_the_acks_around_it_do_not_mix() {
+    let (broker, queue) = (Broker::connect().await, unique("mixed"));
+    broker.declare(&queue, "quorum").await;
+    broker.publish(&queue, bodies(9)).await;
+    let mut source = connect(config(&queue)).await.unwrap();
+    let messages = take(&mut source, 9).await;
+
+    // All in one round: every third goes back, in front of an ack that covers everything below it.
+    for (number, message) in messages.into_iter().enumerate() {
+        if number % 3 == 1 { message.ack.retry(None) } else { message.ack.ack(Receipt::default()) }
+    }
+
+    let mut again = texts(&take(&mut source, 3).await);
+    again.sort();
+    assert_eq!(again, ["body 1", "body 4", "body 7"]);
+    source.close(SOON).await.unwrap();
+    broker.settles_at(&queue, 3).await;
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let meters = support::Meters::install();
+    let (broker, queue) = (Broker::connect().await, unique("counted"));
+    broker.declare(&queue, "classic").await;
+    broker.publish(&queue, bodies(5)).await;
+    let wire = Wire::start().await;
+    let named = RabbitMqConfig { name: Some(queue.clone()), ..wire.config(&queue) };
+    let mut source = connect(named).await.unwrap();
+    let meter = |name: &str| meters.read(&format!("{name} kind=rabbitmq source={queue}"));
+    let settled =
+        |how: &str| meters.read(&format!("source_settled_total kind=rabbitmq source={queue} how={how}"));
+
+    let mut messages = take(&mut source, 5).await;
+    assert_eq!((meter("source_received_total"), meters.gauge(&queue)), (5, 5.0));
+    let stale = messages.split_off(3);
+    drop(messages.pop());
+    ack(messages);
+    ack(take(&mut source, 1).await);
+    while settled("ack") < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Written is not yet read by the broker, which gives no sign of it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    wire.cut();
+    let again = take(&mut source, 2).await;
+    ack(stale);
+    ack(again);
+    source.close(SOON).await.unwrap();
+
+    assert_eq!(meter("source_received_total"), 8);
+    assert_eq!(meter("source_reconnects_total"), 1);
+    assert_eq!((settled("ack"), settled("requeue"), settled("stale")), (5, 1, 2));
+    assert_eq!(meters.gauge(&queue), 0.0);
     broker.delete(&queue).await;
 }
 

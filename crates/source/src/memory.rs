@@ -91,7 +91,7 @@ impl Source for MemorySource {
 
     async fn close(self, deadline: Duration) -> Result<(), SourceError> {
         let Self { broker, connection, mut settler, close, .. } = self;
-        let deadline = Instant::now() + deadline;
+        let deadline = Instant::now() + deadline.min(broker::LONGEST);
         broker.stop(connection);
         let _ = close.send(deadline);
         let lost = timeout_at(deadline + ROUND_TRIP, &mut settler.0).await;

@@ -2,9 +2,9 @@
 #![expect(dead_code, reason = "each test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a failing set-up is a failing test")]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
@@ -12,6 +12,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use longshore_source_rabbitmq::{Auth, RabbitMqConfig};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -167,6 +168,7 @@ pub(crate) struct Wire {
     pub(crate) port: u16,
     cut: Arc<watch::Sender<Fate>>,
     sent: Arc<AtomicU64>,
+    refused: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -176,8 +178,13 @@ impl Wire {
         let cut = Arc::new(watch::Sender::new(Fate::Cut));
         let sent = Arc::new(AtomicU64::new(0));
         let (cuts, count) = (Arc::clone(&cut), Arc::clone(&sent));
+        let refused = Arc::new(AtomicBool::new(false));
+        let refusing = Arc::clone(&refused);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if refusing.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let (mut cut, count) = (cuts.subscribe(), Arc::clone(&count));
                 tokio::spawn(async move {
                     let uri = uri();
@@ -197,7 +204,7 @@ impl Wire {
                 });
             }
         });
-        Self { port, cut, sent }
+        Self { port, cut, sent, refused }
     }
 
     /// Bytes that clients have sent to the broker.
@@ -208,6 +215,11 @@ impl Wire {
     /// Cuts every connection that is open; new ones are let through.
     pub(crate) fn cut(&self) {
         self.cut.send_replace(Fate::Cut);
+    }
+
+    /// Whether new connections are closed at once.
+    pub(crate) fn refuse(&self, refused: bool) {
+        self.refused.store(refused, Ordering::SeqCst);
     }
 
     /// Lets nothing through on the connections that are open, and keeps them open.
@@ -229,5 +241,55 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, count: Option<Arc
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+    }
+}
+
+/// What every source in this process counts, by name and labels.
+#[derive(Clone, Default)]
+pub(crate) struct Meters {
+    values: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
+}
+
+impl Meters {
+    pub(crate) fn install() -> Self {
+        static INSTALLED: OnceLock<Meters> = OnceLock::new();
+        let install = || {
+            let meters = Meters::default();
+            metrics::set_global_recorder(meters.clone()).expect("nobody else installs a recorder");
+            meters
+        };
+        INSTALLED.get_or_init(install).clone()
+    }
+
+    pub(crate) fn read(&self, key: &str) -> u64 {
+        self.values.lock().unwrap().get(key).map_or(0, |value| value.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn gauge(&self, source: &str) -> f64 {
+        f64::from_bits(self.read(&format!("source_in_flight kind=rabbitmq source={source}")))
+    }
+
+    fn value(&self, key: &Key) -> Arc<AtomicU64> {
+        let labels = key.labels().map(|label| format!(" {}={}", label.key(), label.value()));
+        let key = format!("{}{}", key.name(), labels.collect::<String>());
+        Arc::clone(self.values.lock().unwrap().entry(key).or_default())
+    }
+}
+
+impl metrics::Recorder for Meters {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.value(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.value(key))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
     }
 }

@@ -12,6 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::ack::Settled;
 use crate::message::Headers;
 
+/// Later instants may not exist.
+pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What a producer publishes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publication {
@@ -211,7 +214,7 @@ impl MemoryBroker {
                 Settled::Ack(_) => state.stats.acked += 1,
                 Settled::Refuse(_) => state.stats.refused += 1,
                 Settled::Retry(after) => {
-                    let not_before = after.map(|after| now + after);
+                    let not_before = after.map(|after| now + after.min(LONGEST));
                     state.ready.insert(out.number, Stored { not_before, ..out.stored });
                 }
             }
