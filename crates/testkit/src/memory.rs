@@ -109,6 +109,12 @@ impl MemoryDatabase {
         self.shared.tables().id_window = (from, to);
     }
 
+    /// Sets what [`longshore_core::ports::EventLog::config_version`] says; 1, unless set.
+    pub fn set_config_version(&self, version: i64) {
+        self.shared.tables().config_version = version;
+        self.shared.touch();
+    }
+
     /// Takes a process's lease away at once, as if it had been silent for too long and another had noticed.
     pub fn expire(&self, owner: ProcessId) {
         let now = self.shared.clock.now();
@@ -181,6 +187,10 @@ impl MemoryStore {
 
     fn current_owner(&self) -> ProcessId {
         *self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change_owner(&self, to: ProcessId) {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
     /// Runs `work` as one transaction, with the faults planned for `op`.

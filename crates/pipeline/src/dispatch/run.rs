@@ -166,6 +166,7 @@ where
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
             metrics::gauge!("dispatch_attempts_in_flight").set(self.attempts.len() as f64);
+            metrics::gauge!("dispatch_queued_deliveries").set(self.scheduler.queued() as f64);
         }
     }
 

@@ -11,6 +11,8 @@ use longshore_core::ports::NewEvent;
 pub enum Op {
     /// `EventLog::persist`.
     Persist,
+    /// `EventLog::config_version`.
+    ConfigVersion,
     /// `EventLog::register_dynamic`.
     RegisterDynamic,
     /// `DeliveryQueue::heartbeat`.

@@ -1,16 +1,11 @@
 //! [`EventLog`] of the store in memory.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use longshore_core::endpoint::EndpointKey;
 use longshore_core::ports::{
     DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, StoreError, Stored,
 };
-use longshore_core::signature::SigningKey;
-use longshore_core::{
-    DeliveryState, Endpoint, EndpointStatus, ProcessId, Subscription, SubscriptionId, Timestamp,
-};
+use longshore_core::{DeliveryState, ProcessId, Timestamp};
 
 use super::MemoryStore;
 use super::faults::Op;
@@ -35,12 +30,12 @@ impl EventLog for MemoryStore {
         .await
     }
 
-    fn id_window(&self) -> (Timestamp, Timestamp) {
-        self.shared.tables().id_window
+    async fn config_version(&self) -> Result<i64, StoreError> {
+        self.call(Op::ConfigVersion, |tables, _| Ok(tables.config_version)).await
     }
 
-    async fn config_version(&self) -> Result<i64, StoreError> {
-        Ok(0)
+    fn id_window(&self) -> (Timestamp, Timestamp) {
+        self.shared.tables().id_window
     }
 
     async fn register_dynamic(&self, endpoints: &[DynamicEndpoint]) -> Result<(), StoreError> {
@@ -57,22 +52,22 @@ impl EventLog for MemoryStore {
 impl Tables {
     fn store(&mut self, new: &NewEvent, owner: ProcessId, now: Timestamp) -> Stored {
         let event = &new.event;
-        if let Some(known) = self.events.get(&event.id) {
-            return self.repeat(new, known, owner);
+        if self.events.contains_key(&event.id) {
+            return self.repeat(new, owner);
         }
-        let named = match new.identity {
-            Identity::Named { digest, .. } => self.names.get(&digest),
-            Identity::Content { digest, redelivered: true } => self.contents.get(&digest),
-            Identity::Content { redelivered: false, .. } | Identity::Id => None,
+        let today = now.as_secs().div_euclid(86_400);
+        let (digest, is_named, redelivered) = match new.identity {
+            Identity::Id => (None, false, false),
+            Identity::Named { digest, redelivered } => (Some(digest), true, redelivered),
+            Identity::Content { digest, redelivered } => (Some(digest), false, redelivered),
         };
-        if named.is_some() {
-            return Stored::Known;
+        if let Some(digest) = digest {
+            // A name is looked for among today's messages, anything that is said to be redelivered among all.
+            let seen_on = self.identities.insert(digest, today);
+            if seen_on.is_some_and(|day| redelivered || (is_named && day == today)) {
+                return Stored::Known;
+            }
         }
-        match new.identity {
-            Identity::Named { digest, .. } => self.names.insert(digest, event.id),
-            Identity::Content { digest, .. } => self.contents.insert(digest, event.id),
-            Identity::Id => None,
-        };
         let key = event.idempotency_key.clone().map(|key| (event.project, key));
         let duplicate = key.as_ref().is_some_and(|key| self.keys.contains_key(key));
         self.events.insert(event.id, StoredEvent { event: Arc::clone(event), duplicate });
@@ -92,7 +87,6 @@ impl Tables {
                 owner: Some(owner),
                 due_at: None,
                 history: Vec::new(),
-                last: None,
             };
             if !(claimed && delivery.hand_over) {
                 row.wait(now);
@@ -102,22 +96,14 @@ impl Tables {
         Stored::New { owner: claimed.then_some(owner) }
     }
 
-    /// An event whose id is there: the same call again, if its rows carry the ids of this call, or else a
-    /// redelivery.
-    fn repeat(&self, new: &NewEvent, known: &StoredEvent, owner: ProcessId) -> Stored {
-        if known.event.received_at != new.event.received_at {
+    /// An event whose id is there: our own of a call whose reply was lost, if one of its deliveries carries the
+    /// id of this call, or else a redelivery.
+    fn repeat(&self, new: &NewEvent, owner: ProcessId) -> Stored {
+        let mut own =
+            new.deliveries.iter().filter_map(|delivery| self.deliveries.get(&delivery.id)).peekable();
+        if own.peek().is_none() {
             return Stored::Known;
         }
-        if known.duplicate {
-            return Stored::Duplicate;
-        }
-        let rows: Vec<Option<&StoredDelivery>> =
-            new.deliveries.iter().map(|delivery| self.deliveries.get(&delivery.id)).collect();
-        if rows.iter().any(Option::is_none) {
-            return Stored::Known;
-        }
-        let mut handed_over =
-            new.deliveries.iter().zip(&rows).filter(|(new, _)| new.hand_over).filter_map(|(_, row)| *row);
-        Stored::New { owner: handed_over.all(|row| row.owner == Some(owner)).then_some(owner) }
+        Stored::New { owner: own.any(|row| row.owner == Some(owner)).then_some(owner) }
     }
 }

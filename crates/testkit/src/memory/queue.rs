@@ -1,7 +1,7 @@
 //! [`DeliveryQueue`] of the store in memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, Next, Outcome, StoreError, Waiting};
@@ -27,7 +27,7 @@ impl DeliveryQueue for MemoryStore {
             return Ok(true);
         }
         let successor = self.shared.tables().register(self.shared.clock.now(), lease);
-        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = successor;
+        self.change_owner(successor);
         Ok(false)
     }
 
@@ -79,7 +79,10 @@ impl DeliveryQueue for MemoryStore {
             tables.reap(owner, now);
             Ok(())
         })
-        .await
+        .await?;
+        let next = self.shared.tables().new_owner();
+        self.change_owner(next);
+        Ok(())
     }
 }
 
@@ -117,21 +120,26 @@ impl Tables {
         claimed.collect()
     }
 
-    /// Records an outcome, unless the claim it was made under is gone; repeating one on record changes nothing.
+    /// Records an outcome, unless the claim it was made under is gone: then only that the attempt was made. A
+    /// repeated outcome finds its own claim gone.
     fn record(&mut self, outcome: &Outcome, now: Timestamp) -> bool {
         let Some(delivery) = self.deliveries.get_mut(&outcome.delivery) else { return false };
-        let this = (outcome.owner, outcome.attempts, outcome.next);
-        if delivery.owner != Some(outcome.owner) {
-            return delivery.last == Some(this);
+        if let Some(attempt) = &outcome.attempt
+            && delivery.history.iter().all(|known| known.id != attempt.id)
+        {
+            delivery.history.push(attempt.clone());
         }
         let made = delivery.attempts + u16::from(outcome.attempt.is_some());
-        let scheduled = delivery.due_at.is_some();
-        if outcome.attempts != made || outcome.scheduled != scheduled || outcome.event != delivery.event {
+        if delivery.owner != Some(outcome.owner) || outcome.attempts != made {
             return false;
         }
+        let scheduled = delivery.due_at.is_some();
+        assert!(
+            outcome.scheduled == scheduled,
+            "`scheduled` of {outcome:?} is wrong: a row would be left behind"
+        );
+        assert!(outcome.event == delivery.event, "`event` of {outcome:?} is wrong");
         delivery.attempts = outcome.attempts;
-        delivery.history.extend(outcome.attempt.clone());
-        delivery.last = Some(this);
         match outcome.next {
             Next::Success => delivery.finish(DeliveryState::Success),
             Next::Failure => delivery.finish(DeliveryState::Failure),

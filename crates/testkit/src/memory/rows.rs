@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::ports::{DynamicEndpoint, Next, QuarantinedMessage};
+use longshore_core::ports::{DynamicEndpoint, QuarantinedMessage};
 use longshore_core::{
     Attempt, DeliveryId, DeliveryState, EndpointId, Event, EventId, ProcessId, ProjectId, QuarantineId,
     SubscriptionId, Timestamp,
@@ -40,8 +40,6 @@ pub struct StoredDelivery {
     pub due_at: Option<Timestamp>,
     /// Attempts on record, in order.
     pub history: Vec<Attempt>,
-    /// The last outcome on record, which makes repeating it recognisable.
-    pub(super) last: Option<(ProcessId, u16, Next)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,10 +55,11 @@ pub(super) struct Tables {
     pub(super) deliveries: BTreeMap<DeliveryId, StoredDelivery>,
     pub(super) quarantined: BTreeMap<QuarantineId, QuarantinedMessage>,
     pub(super) dynamic: BTreeMap<EndpointId, DynamicEndpoint>,
-    pub(super) names: HashMap<u128, EventId>,
-    pub(super) contents: HashMap<u128, EventId>,
+    /// Digests of messages, with the day they were last seen on.
+    pub(super) identities: HashMap<u128, i64>,
     pub(super) keys: HashMap<(ProjectId, String), EventId>,
     pub(super) id_window: (Timestamp, Timestamp),
+    pub(super) config_version: i64,
     processes: HashMap<ProcessId, Process>,
     next_process: u128,
 }
@@ -72,10 +71,10 @@ impl Default for Tables {
             deliveries: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             dynamic: BTreeMap::new(),
-            names: HashMap::new(),
-            contents: HashMap::new(),
+            identities: HashMap::new(),
             keys: HashMap::new(),
             id_window: (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX)),
+            config_version: 1,
             processes: HashMap::new(),
             next_process: 1,
         }
@@ -84,10 +83,16 @@ impl Default for Tables {
 
 impl Tables {
     pub(super) fn register(&mut self, now: Timestamp, lease: Duration) -> ProcessId {
-        let id = ProcessId::from_u128(self.next_process);
-        self.next_process += 1;
+        let id = self.new_owner();
         let process = Process { lease_until: now.after(lease), oldest: DeliveryId::from_u128(0) };
         self.processes.insert(id, process);
+        id
+    }
+
+    /// An owner without a lease.
+    pub(super) fn new_owner(&mut self) -> ProcessId {
+        let id = ProcessId::from_u128(self.next_process);
+        self.next_process += 1;
         id
     }
 
