@@ -1,0 +1,53 @@
+//! A full queue, drained: the rate the gateway reaches when nothing but itself holds it back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Amount, memory};
+use crate::payload;
+use crate::report::{fates, merge, millis, rate};
+use crate::setup::{Rig, endpoint};
+use crate::usage::Cpu;
+
+/// Publishes everything, then starts the gateway.
+///
+/// # Errors
+/// When a server fails.
+pub async fn run(amount: Amount) -> anyhow::Result<Value> {
+    let rig = Rig::new(&["/fast"]).await?;
+    let idle = idle_memory(&rig).await;
+    eprintln!("  publishing {} events", amount.events);
+    let to = endpoint(0);
+    let publishing = rig.publisher.backlog(amount.events, |n| payload::envelope(&to, n)).await?;
+
+    let (before, started) = (Cpu::now(None), Instant::now());
+    let gateway = rig.start().await;
+    rig.sink.wait_for(amount.events as usize).await;
+    rig.settle().await;
+    let after = Cpu::now(gateway.pid());
+
+    let (first, last) = rig.sink.state().span().unwrap_or((started, started));
+    let events = rig.sink.state().events;
+    let figures = json!({
+        "scenario": "backlog",
+        "broker": "rabbitmq",
+        "delivered_per_s": rate(events, last - first),
+        "first_delivery_ms": millis(first - started),
+        "published_per_s": rate(amount.events as usize, publishing),
+        "cpu_ms_per_event": after.per_event(before, events),
+        "idle_rss_mb": idle["rss_mb"],
+        "loaded": memory(&gateway),
+    });
+    let figures = merge([figures, fates(&rig, amount.events as usize).await]);
+    drop(gateway);
+    rig.close().await;
+    Ok(figures)
+}
+
+/// Of a gateway that has nothing to do, three seconds after it was ready.
+async fn idle_memory(rig: &Rig) -> Value {
+    let gateway = rig.start().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    memory(&gateway)
+}

@@ -1,0 +1,46 @@
+//! Events by HTTP: what 64 producers get accepted, each waiting for its answer, while deliveries go out.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{Amount, memory};
+use crate::http_load;
+use crate::report::{fates, merge, percentiles, rate};
+use crate::setup::Rig;
+use crate::usage::Cpu;
+
+const CONNECTIONS: u32 = 64;
+
+/// Posts everything over keep-alive connections.
+///
+/// # Errors
+/// When a server fails or a connection breaks.
+pub async fn run(amount: Amount) -> anyhow::Result<Value> {
+    let rig = Rig::new(&["/fast"]).await?;
+    let gateway = rig.start().await;
+
+    let (before, started) = (Cpu::now(gateway.pid()), Instant::now());
+    let posted = http_load::post(gateway.addr(), CONNECTIONS, amount.events).await?;
+    let accepted = posted.latencies.len();
+    rig.sink.wait_for(accepted).await;
+    rig.settle().await;
+    let after = Cpu::now(gateway.pid());
+
+    let last = rig.sink.state().span().map_or(started, |(_, last)| last);
+    let events = rig.sink.state().events;
+    let figures = json!({
+        "scenario": "http",
+        "connections": CONNECTIONS,
+        "accepted_per_s": rate(accepted, posted.took),
+        "delivered_per_s": rate(events, last - started),
+        "post_ms": percentiles(posted.latencies),
+        "refused": posted.refused,
+        "cpu_ms_per_event": after.per_event(before, events),
+        "loaded": memory(&gateway),
+    });
+    let figures = merge([figures, fates(&rig, accepted).await]);
+    drop(gateway);
+    rig.close().await;
+    Ok(figures)
+}
