@@ -212,8 +212,10 @@ where
     }
 
     fn finish(&mut self, done: Done, snapshot: &Snapshot) {
-        let Outcome { endpoint, .. } = done.outcome;
-        self.scheduler.done(endpoint, concurrency(snapshot, endpoint));
+        let Outcome { endpoint, attempt, .. } = &done.outcome;
+        // Not sent at all is no silence of the endpoint's.
+        let has_answered = attempt.as_ref().is_none_or(|attempt| attempt.outcome.status().is_some());
+        self.scheduler.done(*endpoint, concurrency(snapshot, *endpoint), has_answered);
         // Fails only when the recorder has ended, at a hard stop.
         let _ = self.done.send(done);
     }

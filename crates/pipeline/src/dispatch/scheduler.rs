@@ -2,11 +2,18 @@
 //!
 //! Pure: no IO, no time. Projects take turns, and within a project its endpoints take turns; an endpoint that is at
 //! its limit or has nothing queued is not in the round at all, so that picking costs the same however many wait.
+//!
+//! Within its configured limit an endpoint earns its concurrency: it begins with a few attempts at once, gets one more
+//! with each answer and half as many with each failure to answer. So endpoints that hang hold a few slots of this
+//! process, not all.
 
 use std::collections::{HashMap, VecDeque};
 
 use longshore_core::ports::ClaimedDelivery;
 use longshore_core::{EndpointId, ProcessId, ProjectId};
+
+/// Attempts at once that an endpoint begins with.
+const FIRST: usize = 8;
 
 /// The queues of one process.
 #[derive(Debug, Default)]
@@ -24,6 +31,8 @@ struct Lane {
     project: ProjectId,
     queue: VecDeque<ClaimedDelivery>,
     in_flight: usize,
+    /// Attempts at once it has earned, at least 1.
+    earned: usize,
     is_ready: bool,
 }
 
@@ -40,6 +49,7 @@ impl Scheduler {
             project: delivery.event.project,
             queue: VecDeque::new(),
             in_flight: 0,
+            earned: FIRST,
             is_ready: false,
         });
         lane.queue.push_back(delivery);
@@ -68,10 +78,15 @@ impl Scheduler {
         Some(delivery)
     }
 
-    /// An attempt of that endpoint has ended.
-    pub(super) fn done(&mut self, endpoint: EndpointId, concurrency: usize) {
+    /// An attempt of that endpoint has ended, with an answer or without one.
+    pub(super) fn done(&mut self, endpoint: EndpointId, concurrency: usize, has_answered: bool) {
         if let Some(lane) = self.lanes.get_mut(&endpoint) {
             lane.in_flight = lane.in_flight.saturating_sub(1);
+            lane.earned = if has_answered {
+                (lane.earned + 1).min(concurrency.max(1))
+            } else {
+                (lane.earned / 2).max(1)
+            };
             if lane.in_flight == 0 && lane.queue.is_empty() {
                 self.lanes.remove(&endpoint);
                 return;
@@ -96,7 +111,7 @@ impl Scheduler {
 
     fn make_ready(&mut self, endpoint: EndpointId, concurrency: usize) {
         let Some(lane) = self.lanes.get_mut(&endpoint) else { return };
-        if lane.is_ready || lane.queue.is_empty() || lane.in_flight >= concurrency {
+        if lane.is_ready || lane.queue.is_empty() || lane.in_flight >= concurrency.min(lane.earned) {
             return;
         }
         lane.is_ready = true;
@@ -194,7 +209,7 @@ mod tests {
 
         assert_eq!(turns(&mut scheduler, 2, 10), [11, 12, 11]);
         assert!(scheduler.next(|_| 2).is_none());
-        scheduler.done(EndpointId::from_u128(11), 2);
+        scheduler.done(EndpointId::from_u128(11), 2, true);
         assert_eq!(turns(&mut scheduler, 2, 10), [11]);
     }
 
@@ -206,9 +221,32 @@ mod tests {
         }
         assert_eq!(turns(&mut scheduler, 1, 10), [11]);
 
-        scheduler.done(EndpointId::from_u128(11), 3);
+        scheduler.done(EndpointId::from_u128(11), 3, true);
 
         assert_eq!(turns(&mut scheduler, 3, 10), [11, 11, 11]);
+    }
+
+    #[test]
+    fn concurrency_is_earned_by_answers_and_lost_by_silence() {
+        let mut scheduler = Scheduler::default();
+        let endpoint = EndpointId::from_u128(11);
+        for _ in 0..200 {
+            scheduler.push(delivery(1, 11, 0), 20);
+        }
+        let mut in_flight = turns(&mut scheduler, 20, 200).len();
+        assert_eq!(in_flight, FIRST);
+
+        for _ in 0..30 {
+            scheduler.done(endpoint, 20, true);
+            in_flight = in_flight - 1 + turns(&mut scheduler, 20, 200).len();
+        }
+        assert_eq!(in_flight, 20);
+
+        for _ in 0..20 {
+            scheduler.done(endpoint, 20, false);
+            in_flight = in_flight - 1 + turns(&mut scheduler, 20, 200).len();
+        }
+        assert_eq!(in_flight, 1);
     }
 
     #[test]
