@@ -1,16 +1,11 @@
 //! [`EventLog`] of the store in memory.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use longshore_core::endpoint::EndpointKey;
 use longshore_core::ports::{
     DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, StoreError, Stored,
 };
-use longshore_core::signature::SigningKey;
-use longshore_core::{
-    DeliveryState, Endpoint, EndpointStatus, ProcessId, Subscription, SubscriptionId, Timestamp,
-};
+use longshore_core::{DeliveryState, ProcessId, Timestamp};
 
 use super::MemoryStore;
 use super::faults::Op;
