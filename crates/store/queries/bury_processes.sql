@@ -1,11 +1,6 @@
--- Takes over what dead processes left behind. A process inside a transaction that stores claims is locked
--- (persist_events.sql) and left for the next look.
+-- Takes over what dead processes left behind. Their rows are locked already (find_dead_processes.sql).
 WITH dead AS (
-    DELETE FROM processes
-    WHERE id IN (
-        SELECT id FROM processes WHERE lease_until < now() AND id <> $1 ORDER BY id FOR UPDATE SKIP LOCKED
-    )
-    RETURNING id, oldest
+    DELETE FROM processes WHERE id = ANY ($1) RETURNING id, oldest
 ),
 freed AS (
     -- What it held in memory, fresh from ingest.
@@ -27,7 +22,13 @@ handed_back AS (
     SET due_at = now(), claimed_by = NULL
     FROM dead
     WHERE s.claimed_by = dead.id AND s.delivery_id NOT IN (SELECT id FROM freed)
-    RETURNING s.delivery_id
+    RETURNING s.delivery_id, s.project_id, dead.id AS owner
+),
+unclaimed AS (
+    UPDATE deliveries d
+    SET state = CASE WHEN d.attempt_count = 0 THEN 'Scheduled' ELSE 'Retry' END, claimed_by = NULL
+    FROM handed_back h
+    WHERE d.project_id = h.project_id AND d.id = h.delivery_id AND d.claimed_by = h.owner
 )
 SELECT
     (SELECT count(*) FROM dead) AS "processes!",

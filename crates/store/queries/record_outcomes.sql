@@ -3,11 +3,9 @@
 WITH input AS MATERIALIZED (
     SELECT *
     FROM unnest(
-        $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[], $7::boolean[], $8::text[],
-        $9::float8[], $10::boolean[]
+        $1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::boolean[], $6::text[], $7::float8[], $8::boolean[]
     ) AS t (
-        project_id, delivery_id, event_id, endpoint_id, owner, attempts, is_scheduled, state, delay_seconds,
-        is_attempted
+        project_id, delivery_id, owner, attempts, is_scheduled, state, delay_seconds, is_attempted
     )
 ),
 moved AS (
@@ -21,26 +19,22 @@ moved AS (
     WHERE d.project_id = i.project_id
         AND d.id = i.delivery_id
         -- Constant bounds let the planner leave out every other partition.
-        AND d.id BETWEEN $11 AND $12
+        AND d.id BETWEEN $9 AND $10
         AND d.state = 'Processing'
         AND d.claimed_by = i.owner
         AND d.attempt_count = i.attempts - i.is_attempted::int
-    RETURNING d.id
+    RETURNING d.id, d.project_id, d.event_id, d.endpoint_id, i.is_scheduled, i.state, i.delay_seconds
 ),
 waiting AS (
     INSERT INTO schedule (delivery_id, project_id, endpoint_id, event_id, due_at)
-    SELECT i.delivery_id, i.project_id, i.endpoint_id, i.event_id, now() + make_interval(secs => i.delay_seconds)
-    FROM input i
-    JOIN moved m ON m.id = i.delivery_id
-    WHERE i.state IN ('Scheduled', 'Retry')
+    SELECT m.id, m.project_id, m.endpoint_id, m.event_id, now() + make_interval(secs => m.delay_seconds)
+    FROM moved m
+    WHERE m.state IN ('Scheduled', 'Retry')
     ON CONFLICT (delivery_id) DO UPDATE SET due_at = excluded.due_at, claimed_by = NULL
 ),
 done AS (
     DELETE FROM schedule s
-    USING input i
-    JOIN moved m ON m.id = i.delivery_id
-    WHERE s.delivery_id = i.delivery_id
-        AND i.is_scheduled
-        AND i.state IN ('Success', 'Failure', 'Discarded')
+    USING moved m
+    WHERE s.delivery_id = m.id AND m.is_scheduled AND m.state IN ('Success', 'Failure', 'Discarded')
 )
 SELECT count(*) AS "moved!" FROM moved

@@ -15,4 +15,6 @@ WITH RECURSIVE hop AS (
 )
 SELECT endpoint_id AS "endpoint_id!", GREATEST(0, extract(epoch FROM due_at - now()))::float8 AS "due_in_seconds!"
 FROM hop
+-- The soonest, not the first by id: nobody's turn never comes.
+ORDER BY due_at
 LIMIT $1

@@ -91,8 +91,6 @@ impl DeliveryQueue for Store {
             "queries/record_outcomes.sql",
             &columns.project,
             &columns.delivery,
-            &columns.event,
-            &columns.endpoint,
             &columns.owner,
             &columns.attempts,
             &columns.is_scheduled,
@@ -167,8 +165,6 @@ fn state(next: Next, attempts: u16) -> DeliveryState {
 struct OutcomeColumns {
     project: Vec<Uuid>,
     delivery: Vec<Uuid>,
-    event: Vec<Uuid>,
-    endpoint: Vec<Uuid>,
     owner: Vec<Uuid>,
     attempts: Vec<i16>,
     is_scheduled: Vec<bool>,
@@ -183,8 +179,6 @@ impl OutcomeColumns {
         for outcome in outcomes {
             columns.project.push(outcome.project.as_uuid());
             columns.delivery.push(outcome.delivery.as_uuid());
-            columns.event.push(outcome.event.as_uuid());
-            columns.endpoint.push(outcome.endpoint.as_uuid());
             columns.owner.push(outcome.owner.as_uuid());
             columns.attempts.push(small(outcome.attempts));
             columns.is_scheduled.push(outcome.scheduled);

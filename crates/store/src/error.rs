@@ -3,6 +3,7 @@
 use longshore_core::ports::StoreError;
 
 /// Sorts a driver error by what the caller can do about it. The text holds no parameter values.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 pub(crate) fn sort(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(database) => {

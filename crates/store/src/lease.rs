@@ -2,6 +2,7 @@
 
 use longshore_core::DeliveryId;
 use longshore_core::ports::StoreError;
+use uuid::Uuid;
 
 use crate::connect::Store;
 use crate::error::sort;
@@ -44,7 +45,10 @@ pub(crate) async fn heartbeat(store: &Store, oldest: DeliveryId) -> Result<bool,
         store.join(oldest).await?;
         tracing::warn!(process.id = %lost, "lease lost: another process took over the claims");
     }
-    bury(store).await?;
+    // The lease is renewed, or its loss is noticed: neither may be forgotten because of the dead.
+    if let Err(error) = bury(store).await {
+        tracing::warn!(%error, "nothing taken over from dead processes; trying again at the next heartbeat");
+    }
     Ok(is_alive)
 }
 
@@ -77,10 +81,17 @@ async fn bury(store: &Store) -> Result<(), StoreError> {
     if !someone_died {
         return Ok(());
     }
-    let buried = sqlx::query_file!("queries/bury_processes.sql", store.current_owner().as_uuid())
-        .fetch_one(store.pool())
+    let mut transaction = store.pool().begin().await.map_err(sort)?;
+    let dead = sqlx::query_file!("queries/find_dead_processes.sql", store.current_owner().as_uuid())
+        .fetch_all(&mut *transaction)
         .await
         .map_err(sort)?;
+    let dead: Vec<Uuid> = dead.into_iter().map(|row| row.id).collect();
+    let buried = sqlx::query_file!("queries/bury_processes.sql", &dead)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(sort)?;
+    transaction.commit().await.map_err(sort)?;
     if buried.processes > 0 {
         metrics::counter!("store_processes_buried_total").increment(buried.processes.unsigned_abs());
         tracing::info!(

@@ -2,6 +2,7 @@
 //!
 //! Four tables are cut by the time in their rows' ids, one by date. All run on UTC days.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const IDENTITY_DAYS: i64 = 8;
 const DAY_MS: i64 = 86_400_000;
 /// One advisory lock for all partition work, so that two processes do not create the same day.
 const LOCK: i64 = 0x6c6f_6e67_7368_6f72;
+/// Another for dropping, which takes its time and must not keep new days from being made.
+const LOCK_DROPS: i64 = LOCK + 1;
 
 /// How long finished things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,59 +80,108 @@ impl Store {
     /// [`StoreError`].
     pub async fn learn_floor(&self) -> Result<(), StoreError> {
         let mut connection = self.pool().acquire().await.map_err(sort)?;
-        let oldest = existing(&mut connection)
+        let today = day_of(SystemClock.now());
+        let days: HashSet<i64> = existing(&mut connection)
             .await?
             .iter()
             .filter_map(|name| name.strip_prefix("events_").and_then(day_of_suffix))
-            .min();
+            .collect();
+        // Without a gap from there to today: after a long standstill there are days that nobody made.
+        let oldest = (0..).map(|back| today - back).take_while(|day| days.contains(day)).last();
         // A day of margin: the oldest partition may be dropped while its messages are still on their way.
-        let floor = oldest
-            .map_or(i64::MAX, |day| if day < day_of(SystemClock.now()) - 1 { day + 1 } else { day } * DAY_MS);
+        let floor =
+            oldest.map_or(i64::MAX, |day| if day < today - 1 { day + 1 } else { day }.saturating_mul(DAY_MS));
         self.inner.floor_ms.store(floor, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Drops partitions that are older than their retention, and idempotency keys with them. Returns the names of
-    /// what was dropped.
+    /// Drops partitions that are older than their retention, and with them idempotency keys and deliveries that still
+    /// waited. Returns the names of what was dropped; nothing when another process is at it.
     ///
     /// # Errors
     /// [`StoreError`]; what was dropped before stays dropped.
     pub async fn drop_partitions(&self, retention: &Retention) -> Result<Vec<String>, StoreError> {
-        let now = SystemClock.now();
         let mut connection = self.pool().acquire().await.map_err(sort)?;
-        let mut dropped = Vec::new();
-        for name in existing(&mut connection).await? {
-            let Some((partitioned, day)) = parse_name(&name) else { continue };
-            let keep = match partitioned.table {
-                "quarantine" => retention.quarantine,
-                "message_identities" => {
-                    Duration::from_secs(u64::try_from(IDENTITY_DAYS).unwrap_or(8) * 86_400)
-                }
-                _ => retention.events,
-            };
-            // A day is over when its last instant is older than what is kept.
-            if (day + 1) * DAY_MS > now.before(keep).as_millis() {
-                continue;
-            }
-            // Detached first, concurrently: dropping at once would lock the whole table against everybody.
-            let detach = format!("ALTER TABLE {} DETACH PARTITION {name} CONCURRENTLY", partitioned.table);
-            sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await.map_err(sort)?;
-            sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}")))
-                .execute(&mut *connection)
-                .await
-                .map_err(sort)?;
-            tracing::info!(partition = %name, "dropped by retention");
-            dropped.push(name);
-        }
-        let floor = EventId::floor(now.before(retention.events)).as_uuid();
-        sqlx::query!("DELETE FROM idempotency_keys WHERE event_id < $1", floor)
-            .execute(&mut *connection)
+        let is_ours = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "is_ours!""#, LOCK_DROPS)
+            .fetch_one(&mut *connection)
             .await
             .map_err(sort)?;
-        drop(connection);
+        if !is_ours {
+            return Ok(Vec::new());
+        }
+        let dropped = drop_what_is_over(&mut connection, retention, SystemClock.now()).await;
+        // Closed, not given back: it ends the lock and the settings, however the work ended.
+        connection.close().await.map_err(sort)?;
+        let dropped = dropped?;
         self.learn_floor().await?;
         Ok(dropped)
     }
+}
+
+async fn drop_what_is_over(
+    connection: &mut PgConnection,
+    retention: &Retention,
+    now: Timestamp,
+) -> Result<Vec<String>, StoreError> {
+    // Detaching waits for whoever still uses the partition.
+    sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await.map_err(sort)?;
+    let mut dropped = Vec::new();
+    for (name, is_attached, is_pending) in droppable(connection).await? {
+        let Some((partitioned, day)) = parse_name(&name) else { continue };
+        let keep = match partitioned.table {
+            "quarantine" => retention.quarantine,
+            "message_identities" => Duration::from_secs(u64::try_from(IDENTITY_DAYS).unwrap_or(8) * 86_400),
+            _ => retention.events,
+        };
+        // A day is over when its last instant is older than what is kept.
+        if (day + 1) * DAY_MS > now.before(keep).as_millis() {
+            continue;
+        }
+        if is_attached {
+            // Detached first, concurrently: dropping at once would lock the whole table against everybody.
+            let how = if is_pending { "FINALIZE" } else { "CONCURRENTLY" };
+            let detach = format!("ALTER TABLE {} DETACH PARTITION {name} {how}", partitioned.table);
+            sqlx::query(AssertSqlSafe(detach)).execute(&mut *connection).await.map_err(sort)?;
+        }
+        sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}")))
+            .execute(&mut *connection)
+            .await
+            .map_err(sort)?;
+        tracing::info!(partition = %name, "dropped by retention");
+        dropped.push(name);
+    }
+    let kept_from = now.before(retention.events);
+    let first_day = Timestamp::from_millis(day_of(kept_from) * DAY_MS);
+    // A delivery that still waited went with its partition; its row would be claimed in vain for ever.
+    sqlx::query!(
+        "DELETE FROM schedule WHERE delivery_id < $1 OR event_id < $1",
+        EventId::floor(first_day).as_uuid()
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(sort)?;
+    sqlx::query!("DELETE FROM idempotency_keys WHERE event_id < $1", EventId::floor(kept_from).as_uuid())
+        .execute(&mut *connection)
+        .await
+        .map_err(sort)?;
+    Ok(dropped)
+}
+
+/// Every table that is or was a partition, oldest first; whether it is attached, and whether a detaching was begun
+/// and not finished because its process ended.
+async fn droppable(connection: &mut PgConnection) -> Result<Vec<(String, bool, bool)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT relname::text AS "name!", inhrelid IS NOT NULL AS "is_attached!",
+               COALESCE(inhdetachpending, false) AS "is_pending!"
+           FROM pg_class
+           LEFT JOIN pg_inherits ON inhrelid = pg_class.oid
+           WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace AND relname ~ '_[0-9]{8}$'
+           ORDER BY relname"#
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(sort)?;
+    Ok(rows.into_iter().map(|row| (row.name, row.is_attached, row.is_pending)).collect())
 }
 
 async fn lock(connection: &mut PgConnection) -> Result<(), StoreError> {

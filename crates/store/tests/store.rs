@@ -1,0 +1,22 @@
+//! The store against a real Postgres: what its ports promise, seen from outside.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's set-up that fails has no better answer")]
+
+#[path = "store/bed.rs"]
+mod bed;
+#[path = "store/claiming.rs"]
+mod claiming;
+#[path = "store/feed.rs"]
+mod feed;
+#[path = "store/leases.rs"]
+mod leases;
+#[path = "store/partitions.rs"]
+mod partitions;
+#[path = "store/persist.rs"]
+mod persist;
+#[path = "store/plans.rs"]
+mod plans;
+#[path = "store/recording.rs"]
+mod recording;
+#[path = "store/states.rs"]
+mod states;
