@@ -17,6 +17,7 @@ enum Mode {
     Forward,
     Refuse,
     Stall,
+    StallUpstream,
 }
 
 /// The proxy; dropping it closes its port and every connection.
@@ -92,6 +93,12 @@ impl ChaosProxy {
         self.mode.send_replace(Mode::Stall);
     }
 
+    /// Keeps from the server what clients send, and lets everything from the server through. To drop what is kept
+    /// back, [`Self::cut`] before [`Self::restore`].
+    pub fn stall_upstream(&self) {
+        self.mode.send_replace(Mode::StallUpstream);
+    }
+
     /// Forwards again. Connections that were stalled go on where they were.
     pub fn restore(&self) {
         self.mode.send_replace(Mode::Forward);
@@ -146,8 +153,10 @@ impl Line {
         let (mut from_server, mut to_server) = server.split();
         let (up, down) = (self.mode.clone(), self.mode.clone());
         tokio::join!(
-            pump(&mut from_client, &mut to_server, up),
-            pump(&mut from_server, &mut to_client, down)
+            pump(&mut from_client, &mut to_server, up, |mode| *mode == Mode::Forward),
+            pump(&mut from_server, &mut to_client, down, |mode| {
+                matches!(mode, Mode::Forward | Mode::StallUpstream)
+            })
         );
     }
 }
@@ -156,10 +165,11 @@ async fn pump(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
     mut mode: watch::Receiver<Mode>,
+    is_open: impl Fn(&Mode) -> bool,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if mode.wait_for(|mode| *mode == Mode::Forward).await.is_err() {
+        if mode.wait_for(&is_open).await.is_err() {
             return;
         }
         if to.write_all(&buffer[..length]).await.is_err() {
@@ -167,7 +177,7 @@ async fn pump(
         }
     }
     // The end of a stream is news too, and a stalled line carries none.
-    if mode.wait_for(|mode| *mode == Mode::Forward).await.is_ok() {
+    if mode.wait_for(&is_open).await.is_ok() {
         let _ = to.shutdown().await;
     }
 }

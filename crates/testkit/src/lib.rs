@@ -32,6 +32,8 @@ pub mod receiver;
 pub mod servers;
 mod unique;
 
+pub use unique::free_addr;
+
 /// The value of an environment variable that names a server, or a panic that says where servers come from.
 fn server_url(variable: &str) -> String {
     match std::env::var(variable) {

@@ -124,12 +124,21 @@ impl Rabbit {
     /// # Panics
     /// When it does not answer.
     pub async fn connect_to(url: &str) -> Self {
-        let options = ConnectionProperties::default().with_connection_name("longshore-testkit".into());
-        let connection = Connection::connect(url, options).await.unwrap_or_else(|error| {
+        Self::try_connect_to(url).await.unwrap_or_else(|error| {
             panic!("RabbitMQ at `{}` does not answer: {error}", crate::chaos::ChaosProxy::authority(url))
-        });
-        let channel = confirming(&connection).await;
-        Self { url: url.to_owned(), connection, channel }
+        })
+    }
+
+    /// Connects to a broker that may be away.
+    ///
+    /// # Errors
+    /// The client's.
+    pub async fn try_connect_to(url: &str) -> lapin::Result<Self> {
+        let options = ConnectionProperties::default().with_connection_name("longshore-testkit".into());
+        let connection = Connection::connect(url, options).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Self { url: url.to_owned(), connection, channel })
     }
 
     /// The broker's URL, with credentials.
@@ -273,13 +282,6 @@ impl TestQueue {
             self.channel.queue_declare(self.name.as_str().into(), options, FieldTable::default()).await;
         declared.unwrap_or_else(|error| panic!("queue `{}` cannot be asked: {error}", self.name))
     }
-}
-
-async fn confirming(connection: &Connection) -> Channel {
-    let channel = connection.create_channel().await.unwrap_or_else(|error| panic!("no channel: {error}"));
-    let selected = channel.confirm_select(ConfirmSelectOptions::default()).await;
-    selected.unwrap_or_else(|error| panic!("no publisher confirms: {error}"));
-    channel
 }
 
 fn expect_ack(confirmation: &Confirmation) {

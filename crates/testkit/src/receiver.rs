@@ -57,7 +57,19 @@ impl Receiver {
     /// # Panics
     /// When the loopback has no free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
+        Self::listen("127.0.0.1:0".parse().expect("an address")).await
+    }
+
+    /// As [`Self::start`], at an address of [`crate::free_addr`], where nobody answered before.
+    ///
+    /// # Panics
+    /// When the address is taken.
+    pub async fn start_at(addr: SocketAddr) -> Self {
+        Self::listen(addr).await
+    }
+
+    async fn listen(addr: SocketAddr) -> Self {
+        let listener = TcpListener::bind(addr).await.expect("a free loopback port");
         let addr = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared { state: Mutex::default(), received: watch::Sender::new(0) });
         let stop = CancellationToken::new();

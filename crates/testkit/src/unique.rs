@@ -46,7 +46,7 @@ pub(crate) fn maker(name: &str) -> Option<u32> {
 
 /// A loopback address nobody listens on. Its port is below the range that outgoing connections take theirs
 /// from, so that it is still free when a process that was killed comes back.
-pub(crate) fn free_addr() -> SocketAddr {
+pub fn free_addr() -> SocketAddr {
     const FIRST: u32 = 20_000;
     const COUNT: u32 = 12_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);

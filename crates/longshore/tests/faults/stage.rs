@@ -1,0 +1,171 @@
+//! A database with its schema, a queue, a receiver, and how to start gateways between them.
+
+use std::io::Write;
+use std::time::Duration;
+
+use longshore_testkit::database::{TestDatabase, fresh_database};
+use longshore_testkit::gateway::{Gateway, Setup};
+use longshore_testkit::rabbitmq::{QueueKind, Rabbit, TestQueue};
+use longshore_testkit::receiver::Receiver;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::time::{Instant, sleep};
+
+/// The one project.
+pub(crate) const PROJECT: &str = "01JD0000000000000000000SHP";
+/// Its API key.
+pub(crate) const API_KEY: &str =
+    "CO.0123456789abcdef.0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// How long claims outlive a process; the program's default, said here because assertions count on it.
+pub(crate) const LEASE: Duration = Duration::from_secs(4);
+/// How long anything that must come may take, unless a test says otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+/// How often a database or a broker is asked; neither gives a signal.
+const POLL: Duration = Duration::from_millis(20);
+
+/// An endpoint with a subscription to everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) url: String,
+    /// Further keys of the endpoint in YAML, each after a comma.
+    pub(crate) keys: &'static str,
+    /// Further keys of the subscription.
+    pub(crate) subscription: &'static str,
+}
+
+impl Endpoint {
+    pub(crate) fn at(url: String) -> Self {
+        Self { url, keys: "", subscription: "" }
+    }
+}
+
+/// The id of the endpoint at that place of the list.
+pub(crate) fn endpoint_id(index: usize) -> String {
+    format!("01JD0000000000000000000{index:03}")
+}
+
+/// Where a test plays.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) pool: PgPool,
+    pub(crate) rabbit: Rabbit,
+    pub(crate) queue: TestQueue,
+    pub(crate) receiver: Receiver,
+    setup: Setup,
+    /// Dropped last.
+    _database: Option<TestDatabase>,
+}
+
+impl Stage {
+    /// On the servers that the environment names.
+    pub(crate) async fn new(kind: QueueKind) -> Self {
+        let database = fresh_database().await;
+        let url = database.url();
+        Self::on(Some(database), &url, Rabbit::connect().await, kind).await
+    }
+
+    /// On servers of one's own, where they are given.
+    pub(crate) async fn own(database_url: Option<&str>, amqp_url: Option<&str>, kind: QueueKind) -> Self {
+        let rabbit = match amqp_url {
+            Some(url) => Rabbit::connect_to(url).await,
+            None => Rabbit::connect().await,
+        };
+        match database_url {
+            Some(url) => Self::on(None, url, rabbit, kind).await,
+            None => {
+                let database = fresh_database().await;
+                let url = database.url();
+                Self::on(Some(database), &url, rabbit, kind).await
+            }
+        }
+    }
+
+    async fn on(database: Option<TestDatabase>, url: &str, rabbit: Rabbit, kind: QueueKind) -> Self {
+        let setup = Setup::new(env!("CARGO_BIN_EXE_longshore"))
+            .env("LONGSHORE__DATABASE__URL", url)
+            .env("LONGSHORE__DATABASE__LEASE", format!("{}s", LEASE.as_secs()))
+            .env("LONGSHORE__SECURITY__MASTER_KEY", MASTER_KEY)
+            .env("LONGSHORE__SECURITY__ALLOW_HTTP_ENDPOINTS", "true")
+            .env("LONGSHORE__SECURITY__ALLOWED_NETWORKS", "127.0.0.0/8");
+        setup.run_ok(["migrate", "up"]).await;
+        let pool = PgPoolOptions::new().max_connections(3).connect(url).await.unwrap();
+        let queue = rabbit.queue(kind).await;
+        Self { pool, rabbit, queue, receiver: Receiver::start().await, setup, _database: database }
+    }
+
+    /// How to start a gateway here.
+    pub(crate) fn setup(&self) -> Setup {
+        self.setup.clone()
+    }
+
+    /// Applies one endpoint, the receiver's `/hook`, and the queue as the source.
+    pub(crate) async fn subscribe(&self) {
+        self.apply(&[Endpoint::at(self.receiver.url("/hook"))], self.rabbit.url()).await;
+    }
+
+    /// Applies these endpoints, and the queue as the source through `amqp_url`.
+    pub(crate) async fn apply(&self, endpoints: &[Endpoint], amqp_url: &str) {
+        let resources = self.resources(endpoints, amqp_url);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(resources.as_bytes()).unwrap();
+        self.setup.run_ok(["apply", "-f", file.path().to_str().unwrap()]).await;
+    }
+
+    fn resources(&self, endpoints: &[Endpoint], amqp_url: &str) -> String {
+        let list = |line: &dyn Fn(usize, &Endpoint) -> String| {
+            endpoints.iter().enumerate().map(|(index, endpoint)| line(index, endpoint)).collect::<String>()
+        };
+        let declared = list(&|index, endpoint| {
+            let (id, Endpoint { url, keys, .. }) = (endpoint_id(index), endpoint);
+            format!("      - {{name: e{index}, id: {id}, url: '{url}', secret: s-one{keys}}}\n")
+        });
+        let subscriptions = list(&|index, endpoint| {
+            format!("      - {{name: s{index}, endpoint: e{index}{}}}\n", endpoint.subscription)
+        });
+        let queue = self.queue.name();
+        format!(
+            "projects:\n  - name: shop\n    id: {PROJECT}\n    api_keys: [{{name: k, key: {API_KEY}}}]\n    \
+             endpoints:\n{declared}    subscriptions:\n{subscriptions}    sources:\n      \
+             - {{name: q, kind: rabbitmq, workers: 2, rabbitmq: {{urls: ['{amqp_url}'], queue: {queue}}}}}\n"
+        )
+    }
+
+    /// Runs a query that gives one number.
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Waits until a query gives at least that number.
+    pub(crate) async fn count_reaches(&self, sql: &'static str, wanted: i64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let count = self.count(sql).await;
+            if count >= wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "`{sql}` gives {count}, waiting for {wanted}");
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until that many messages are ready in the queue.
+    pub(crate) async fn depth_is(&self, wanted: u32) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let depth = self.queue.depth().await;
+            if depth == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{depth} messages are ready, waiting for {wanted}");
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// One value of a gateway's metrics: the sum over the lines that begin with `name`.
+pub(crate) async fn metric(gateway: &Gateway, name: &str) -> f64 {
+    let (_, text) = gateway.get("/metrics").await.unwrap();
+    let values = text.lines().filter(|line| line.starts_with(name));
+    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
