@@ -57,7 +57,16 @@ impl Receiver {
     /// # Panics
     /// When the loopback has no free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
+        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Listens on that address, for endpoints that were declared before, and answers 200 to everything.
+    ///
+    /// # Panics
+    /// When the address is taken.
+    pub async fn listen(addr: SocketAddr) -> Self {
+        let bound = TcpListener::bind(addr).await;
+        let listener = bound.unwrap_or_else(|error| panic!("a receiver cannot listen on {addr}: {error}"));
         let addr = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared { state: Mutex::default(), received: watch::Sender::new(0) });
         let stop = CancellationToken::new();
