@@ -13,7 +13,7 @@ const SHOWN: usize = 200;
 
 /// Receives and prints until the process is ended.
 pub async fn receive(addr: SocketAddr) {
-    let receiver = Receiver::listen(addr).await;
+    let receiver = Receiver::start_at(addr).await;
     let mut shown = 0;
     loop {
         let requests = receiver.requests();

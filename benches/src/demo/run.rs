@@ -50,7 +50,7 @@ pub struct Places {
 /// # Errors
 /// When it cannot be run at all.
 pub async fn run(places: &Places) -> anyhow::Result<bool> {
-    let receiver = Receiver::listen(places.receiver).await;
+    let receiver = Receiver::start_at(places.receiver).await;
     let mut database = PgConnection::connect(&places.database).await.context("Postgres does not answer")?;
     let publisher = Publisher::connect(&places.broker, &places.queue).await?;
     wait_ready(places.ops).await?;

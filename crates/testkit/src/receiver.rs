@@ -57,16 +57,19 @@ impl Receiver {
     /// # Panics
     /// When the loopback has no free port.
     pub async fn start() -> Self {
-        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::listen("127.0.0.1:0".parse().expect("an address")).await
     }
 
-    /// Listens on that address, for endpoints that were declared before, and answers 200 to everything.
+    /// As [`Self::start`], at an address of [`crate::free_addr`], where nobody answered before.
     ///
     /// # Panics
     /// When the address is taken.
-    pub async fn listen(addr: SocketAddr) -> Self {
-        let bound = TcpListener::bind(addr).await;
-        let listener = bound.unwrap_or_else(|error| panic!("a receiver cannot listen on {addr}: {error}"));
+    pub async fn start_at(addr: SocketAddr) -> Self {
+        Self::listen(addr).await
+    }
+
+    async fn listen(addr: SocketAddr) -> Self {
+        let listener = TcpListener::bind(addr).await.expect("a free loopback port");
         let addr = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared { state: Mutex::default(), received: watch::Sender::new(0) });
         let stop = CancellationToken::new();
