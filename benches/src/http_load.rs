@@ -1,8 +1,9 @@
 //! Keep-alive connections that post events as fast as they are answered.
 //!
-//! Written by hand, since a client library would cost more than the gateway: a request is two copies and one write,
-//! an answer is its status and its length.
+//! Written by hand, since a client library would cost more than the gateway: a request is a copy and a write, an
+//! answer is its status and its length.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,54 +54,75 @@ async fn connection(
     next: Arc<AtomicU32>,
     count: u32,
 ) -> anyhow::Result<(Vec<Duration>, usize)> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
+    let mut client = Client::connect(addr, setup::API_KEY).await?;
     let (mut latencies, mut refused) = (Vec::new(), 0);
-    let (endpoint, mut buffer) = (setup::endpoint(0), Vec::with_capacity(4096));
+    let (endpoint, path) = (setup::endpoint(0), format!("/api/v1/projects/{}/events", setup::PROJECT));
     loop {
         let n = next.fetch_add(1, Ordering::Relaxed);
         if n >= count {
             return Ok((latencies, refused));
         }
-        let request = request(addr, &payload::envelope(&endpoint, n));
+        let body = payload::envelope(&endpoint, n);
         let started = Instant::now();
-        stream.write_all(&request).await?;
-        match answer(&mut stream, &mut buffer).await? {
+        match client.post(&path, &body).await? {
             201 => latencies.push(started.elapsed()),
             _ => refused += 1,
         }
     }
 }
 
-fn request(addr: SocketAddr, body: &[u8]) -> Vec<u8> {
-    let mut request = format!(
-        "POST /api/v1/projects/{}/events HTTP/1.1\r\nhost: {addr}\r\nauthorization: Bearer {}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        setup::PROJECT,
-        setup::API_KEY,
-        body.len()
-    )
-    .into_bytes();
-    request.extend_from_slice(body);
-    request
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    headers: String,
+    buffer: Vec<u8>,
 }
 
-/// Reads one answer and returns its status.
-async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<u16> {
-    buffer.clear();
-    loop {
-        anyhow::ensure!(stream.read_buf(buffer).await? > 0, "the gateway closed a connection");
-        let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-        let text = std::str::from_utf8(&buffer[..head]).context("the answer's head is not text")?;
-        let status = text.get(9..12).and_then(|status| status.parse().ok()).context("no status")?;
-        let length = text
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-            .and_then(|(_, value)| value.trim().parse::<usize>().ok())
-            .context("an answer without a length")?;
-        if buffer.len() >= head + 4 + length {
-            return Ok(status);
+impl Client {
+    /// Connects; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn connect(addr: SocketAddr, api_key: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let headers =
+            format!("host: {addr}\r\nauthorization: Bearer {api_key}\r\ncontent-type: application/json\r\n");
+        Ok(Self { stream, headers, buffer: Vec::with_capacity(4096) })
+    }
+
+    /// Posts JSON and returns the answer's status.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<u16> {
+        self.buffer.clear();
+        let (headers, length) = (&self.headers, body.len());
+        write!(self.buffer, "POST {path} HTTP/1.1\r\n{headers}content-length: {length}\r\n\r\n")?;
+        self.buffer.extend_from_slice(body);
+        self.stream.write_all(&self.buffer).await?;
+        self.buffer.clear();
+        loop {
+            let read = self.stream.read_buf(&mut self.buffer).await?;
+            anyhow::ensure!(read > 0, "the gateway closed a connection");
+            if let Some(status) = answer(&self.buffer)? {
+                return Ok(status);
+            }
         }
     }
+}
+
+/// The status, once the whole answer is there.
+fn answer(buffer: &[u8]) -> anyhow::Result<Option<u16>> {
+    let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+    let text = std::str::from_utf8(&buffer[..head]).context("the answer's head is not text")?;
+    let status = text.get(9..12).and_then(|status| status.parse().ok()).context("no status")?;
+    let length = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok())
+        .context("an answer without a length")?;
+    Ok((buffer.len() >= head + 4 + length).then_some(status))
 }

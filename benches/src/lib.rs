@@ -13,6 +13,7 @@
 //! | [`sink`] | a webhook receiver of a few system calls per event |
 //! | [`usage`] | CPU time and memory, from the kernel |
 //! | [`report`] | percentiles and JSON |
+//! | [`demo`] | what `make demo` shows |
 //! | [`scenarios`] | what is measured |
 
 #![expect(
@@ -20,6 +21,7 @@
     reason = "progress for people goes to standard error, figures to standard output"
 )]
 
+pub mod demo;
 pub mod http_load;
 pub mod payload;
 pub mod publisher;

@@ -5,12 +5,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
 
 /// Unconfirmed messages in flight while publishing in bulk.
 const WINDOW: usize = 1_000;
 const PERSISTENT: u8 = 2;
+
+/// What is published.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The envelope.
+    pub body: Vec<u8>,
+    /// Its kind by the v1 contract; `single` when absent.
+    pub kind: Option<&'static str>,
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(body: Vec<u8>) -> Self {
+        Self { body, kind: None }
+    }
+}
 
 /// A channel to one queue.
 #[derive(Debug)]
@@ -37,11 +52,15 @@ impl Publisher {
     ///
     /// # Errors
     /// The broker's, also when it refuses a message.
-    pub async fn backlog(&self, count: u32, body: impl Fn(u32) -> Vec<u8>) -> anyhow::Result<Duration> {
+    pub async fn backlog<M: Into<Message>>(
+        &self,
+        count: u32,
+        message: impl Fn(u32) -> M,
+    ) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let mut pending = VecDeque::with_capacity(WINDOW);
         for n in 0..count {
-            pending.push_back(self.publish(n, &body(n)).await?);
+            pending.push_back(self.publish(n, &message(n).into()).await?);
             if pending.len() >= WINDOW
                 && let Some(oldest) = pending.pop_front()
             {
@@ -58,20 +77,20 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`Self::backlog`].
-    pub async fn paced(
+    pub async fn paced<M: Into<Message>>(
         &self,
         count: u32,
         rate: u32,
-        body: impl Fn(u32) -> Vec<u8>,
+        message: impl Fn(u32) -> M,
     ) -> anyhow::Result<Vec<Instant>> {
         let mut sent = Vec::with_capacity(count as usize);
         let mut pending = Vec::with_capacity(count as usize);
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
         for n in 0..count {
             tick.tick().await;
-            let body = body(n);
+            let message = message(n).into();
             sent.push(Instant::now());
-            pending.push(self.publish(n, &body).await?);
+            pending.push(self.publish(n, &message).await?);
         }
         for confirm in pending {
             confirmed(confirm).await?;
@@ -79,14 +98,19 @@ impl Publisher {
         Ok(sent)
     }
 
-    async fn publish(&self, n: u32, body: &[u8]) -> lapin::Result<PublisherConfirm> {
+    async fn publish(&self, n: u32, message: &Message) -> lapin::Result<PublisherConfirm> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let properties = BasicProperties::default()
+        let mut properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_message_id(format!("bench-{n}").into())
             .with_timestamp(now.as_secs());
+        if let Some(kind) = message.kind {
+            let mut headers = FieldTable::default();
+            headers.insert("x-convoy-message-type".into(), AMQPValue::LongString(kind.into()));
+            properties = properties.with_headers(headers);
+        }
         let options = BasicPublishOptions::default();
-        self.channel.basic_publish("".into(), self.queue.clone(), options, body, properties).await
+        self.channel.basic_publish("".into(), self.queue.clone(), options, &message.body, properties).await
     }
 }
 
