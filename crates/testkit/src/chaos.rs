@@ -135,12 +135,17 @@ impl Line {
         if *self.mode.borrow() != Mode::Refuse {
             let (stop, mut cuts) = (self.stop.clone(), self.cuts.clone());
             tokio::select! {
-                () = self.join(&mut client) => return,
+                biased;
                 _ = cuts.changed() => {}
                 () = stop.cancelled() => {}
+                () = self.join(&mut client) => return,
             }
         }
         let _ = client.set_zero_linger(); // a close then sends a reset
+    }
+
+    fn valve(&self, is_open: fn(Mode) -> bool) -> Valve {
+        Valve { is_open, mode: self.mode.clone(), cuts: self.cuts.clone() }
     }
 
     async fn join(&mut self, client: &mut TcpStream) {
@@ -151,25 +156,38 @@ impl Line {
         let _ = server.set_nodelay(true);
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
-        let (up, down) = (self.mode.clone(), self.mode.clone());
+        let (up, down) = (self.valve(|mode| mode == Mode::Forward), self.valve(|mode| mode != Mode::Stall));
         tokio::join!(
-            pump(&mut from_client, &mut to_server, up, |mode| *mode == Mode::Forward),
-            pump(&mut from_server, &mut to_client, down, |mode| {
-                matches!(mode, Mode::Forward | Mode::StallUpstream)
-            })
+            pump(&mut from_client, &mut to_server, up),
+            pump(&mut from_server, &mut to_client, down)
         );
+    }
+}
+
+/// Lets one direction of a connection through, or not.
+struct Valve {
+    is_open: fn(Mode) -> bool,
+    mode: watch::Receiver<Mode>,
+    cuts: watch::Receiver<u64>,
+}
+
+impl Valve {
+    /// Waits until data may pass; false when the connection was cut meanwhile: what was kept back is lost.
+    async fn opened(&mut self) -> bool {
+        let is_open = self.is_open;
+        let opened = self.mode.wait_for(|mode| is_open(*mode)).await.is_ok();
+        opened && !self.cuts.has_changed().unwrap_or(true)
     }
 }
 
 async fn pump(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
-    mut mode: watch::Receiver<Mode>,
-    is_open: impl Fn(&Mode) -> bool,
+    mut valve: Valve,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if mode.wait_for(&is_open).await.is_err() {
+        if !valve.opened().await {
             return;
         }
         if to.write_all(&buffer[..length]).await.is_err() {
@@ -177,7 +195,7 @@ async fn pump(
         }
     }
     // The end of a stream is news too, and a stalled line carries none.
-    if mode.wait_for(&is_open).await.is_ok() {
+    if valve.opened().await {
         let _ = to.shutdown().await;
     }
 }

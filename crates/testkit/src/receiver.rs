@@ -182,7 +182,13 @@ impl Receiver {
 
     async fn wait_until(&self, what: &str, timeout: Duration, mut done: impl FnMut(&Self) -> bool) {
         let mut received = self.shared.received.subscribe();
-        let arrived = tokio::time::timeout(timeout, received.wait_for(|_| done(self))).await.is_ok();
+        let arrived = tokio::time::timeout(timeout, async {
+            // Not `wait_for`: `done` reads the same channel, and a second read lock inside the first is a deadlock.
+            while !done(self) {
+                received.changed().await.expect("the receiver lives");
+            }
+        });
+        let arrived = arrived.await.is_ok();
         assert!(
             arrived,
             "waited {timeout:?} for {what}: {} arrived, {} different, by path {:?}",

@@ -94,6 +94,12 @@ impl Stage {
         Self { pool, rabbit, queue, receiver: Receiver::start().await, setup, _database: database }
     }
 
+    /// Asks the broker over a new connection from now on: the old one ended with it.
+    pub(crate) async fn reconnect(&mut self) {
+        self.rabbit = Rabbit::connect_to(&self.rabbit.url().to_owned()).await;
+        self.queue = self.rabbit.existing(&self.queue.name().to_owned());
+    }
+
     /// How to start a gateway here.
     pub(crate) fn setup(&self) -> Setup {
         self.setup.clone()
