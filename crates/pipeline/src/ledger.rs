@@ -229,6 +229,16 @@ impl Ledger {
         self.shared.room.notify_waiters();
     }
 
+    /// Gives back the room of a delivery whose outcome nobody recorded. If it was fresh, [`Self::oldest`] still stands at
+    /// it: the successor of this process has to find it.
+    pub(crate) fn abandon(&self, id: DeliveryId, endpoint: EndpointId, bytes: usize) {
+        let is_fresh = self.account().fresh.contains(&id);
+        self.release(id, endpoint, bytes, false);
+        if is_fresh {
+            self.account().fresh.insert(id);
+        }
+    }
+
     /// A fresh delivery failed and waits in Postgres, where everybody can see it.
     pub(crate) fn spilled(&self, endpoints: impl Iterator<Item = EndpointId>, is_spilled: bool) {
         let mut account = self.account();

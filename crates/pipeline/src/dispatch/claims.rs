@@ -4,12 +4,12 @@
 //! a backlog, so it costs next to nothing when there is none.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::endpoint::EndpointStatus;
-use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, StoreError};
+use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, EventLog, StoreError};
 use longshore_core::{EndpointId, Snapshot};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -35,6 +35,14 @@ async fn room_after(ledger: &Ledger, earliest: Instant) {
     tokio::time::sleep_until(earliest).await;
 }
 
+/// Deliveries claimed together.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) deliveries: Vec<ClaimedDelivery>,
+    /// From then on they are due again for everybody.
+    pub(super) until: Instant,
+}
+
 /// The task that claims.
 pub(super) struct Claims<Q> {
     pub(super) queue: Arc<Q>,
@@ -44,12 +52,12 @@ pub(super) struct Claims<Q> {
     /// When retries fall due.
     pub(super) due: mpsc::UnboundedReceiver<Instant>,
     /// Unbounded, but every item owns room in the ledger.
-    pub(super) claimed: mpsc::UnboundedSender<Vec<ClaimedDelivery>>,
+    pub(super) claimed: mpsc::UnboundedSender<Claimed>,
     pub(super) poll: Duration,
     pub(super) stop: CancellationToken,
 }
 
-impl<Q: DeliveryQueue> Claims<Q> {
+impl<Q: DeliveryQueue + EventLog> Claims<Q> {
     /// Runs until `stop` is cancelled.
     pub(super) async fn run(mut self) {
         let mut hints: BinaryHeap<Reverse<Instant>> = BinaryHeap::new();
@@ -106,12 +114,23 @@ impl<Q: DeliveryQueue> Claims<Q> {
         let mut demand = Vec::new();
         let mut longest = Duration::ZERO;
         let mut is_short_of_room = false;
+        let mut newest = None;
         for endpoint in due {
             // What belongs to an endpoint that is gone or switched off is claimed to be discarded.
             let (concurrency, timeout) = match snapshot.endpoint(endpoint) {
                 Some(found) if found.status == EndpointStatus::Paused => continue,
                 Some(found) => (found.max_concurrency, found.http_timeout),
-                None => (PER_ENDPOINT as u16, Duration::ZERO),
+                None => {
+                    let newest = match newest {
+                        Some(version) => version,
+                        None => *newest.insert(self.queue.config_version().await?),
+                    };
+                    if newest > snapshot.version() {
+                        // It may be newer than our snapshot rather than gone.
+                        continue;
+                    }
+                    (PER_ENDPOINT as u16, Duration::ZERO)
+                }
             };
             let room = self.ledger.reserve_claims(endpoint, concurrency, PER_ENDPOINT);
             is_short_of_room |= room == 0;
@@ -124,13 +143,16 @@ impl<Q: DeliveryQueue> Claims<Q> {
             return Ok(is_short_of_room);
         }
         // Queued behind at most twice the endpoint's concurrency, then sent.
-        let claimed = self.queue.claim(&demand, 3 * longest + MARGIN).await;
+        let lease = 3 * longest + MARGIN;
+        // Measured from before the call: the database's clock starts later.
+        let until = Instant::now() + lease;
+        let claimed = self.queue.claim(&demand, lease).await;
         is_short_of_room |= self.settle(&demand, claimed.as_deref().unwrap_or(&[]));
-        let claimed = claimed?;
-        if !claimed.is_empty() {
-            metrics::counter!("dispatch_deliveries_claimed_total").increment(claimed.len() as u64);
+        let deliveries = claimed?;
+        if !deliveries.is_empty() {
+            metrics::counter!("dispatch_deliveries_claimed_total").increment(deliveries.len() as u64);
             // Fails only when the dispatcher has ended; the claims end with the lease.
-            let _ = self.claimed.send(claimed);
+            let _ = self.claimed.send(Claimed { deliveries, until });
         }
         Ok(is_short_of_room)
     }
@@ -138,9 +160,13 @@ impl<Q: DeliveryQueue> Claims<Q> {
     /// Gives back the room that was not used; true when some demand was met in full, so that there may be more.
     fn settle(&self, demand: &[Demand], claimed: &[ClaimedDelivery]) -> bool {
         self.ledger.add_bytes(claimed.iter().map(|delivery| delivery.event.body.len()).sum());
+        let mut counts: HashMap<EndpointId, usize> = HashMap::with_capacity(demand.len());
+        for delivery in claimed {
+            *counts.entry(delivery.endpoint).or_default() += 1;
+        }
         let mut is_met_in_full = false;
         for want in demand {
-            let got = claimed.iter().filter(|delivery| delivery.endpoint == want.endpoint).count();
+            let got = counts.get(&want.endpoint).copied().unwrap_or(0);
             let unused = (want.max as usize).saturating_sub(got);
             is_met_in_full |= unused == 0;
             self.ledger.unreserve_claims(want.endpoint, unused);

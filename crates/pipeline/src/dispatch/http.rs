@@ -169,16 +169,22 @@ fn classify(error: &reqwest::Error) -> AttemptOutcome {
             return AttemptOutcome::Dns;
         }
         if let Some(io) = at.downcast_ref::<std::io::Error>() {
-            // rustls' errors travel inside IO errors.
-            let inner = io.get_ref().map(ToString::to_string).unwrap_or_default();
-            if io.kind() == std::io::ErrorKind::InvalidData || inner.contains("certificate") {
-                return AttemptOutcome::Tls;
-            }
-            return AttemptOutcome::Connect;
+            return if is_tls(io) { AttemptOutcome::Tls } else { AttemptOutcome::Connect };
         }
         cause = at.source();
     }
     if error.is_connect() { AttemptOutcome::Connect } else { AttemptOutcome::Protocol }
+}
+
+/// rustls' errors travel inside IO errors, which may be inside each other.
+fn is_tls(error: &std::io::Error) -> bool {
+    if error.kind() == std::io::ErrorKind::InvalidData {
+        return true;
+    }
+    error.get_ref().is_some_and(|inner| match inner.downcast_ref::<std::io::Error>() {
+        Some(inner) => is_tls(inner),
+        None => inner.to_string().contains("certificate"),
+    })
 }
 
 /// The chain of causes without the URL, which may hold a token.

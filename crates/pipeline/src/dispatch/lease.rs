@@ -40,6 +40,7 @@ pub(super) async fn keep_alive<Q: DeliveryQueue>(
 ) {
     let mut ticks = tokio::time::interval(span / 4);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut owner = queue.owner();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -47,11 +48,14 @@ pub(super) async fn keep_alive<Q: DeliveryQueue>(
         }
         // Measured from before the call: the database's clock starts later.
         let asked = Instant::now();
-        match tokio::time::timeout(span, queue.heartbeat(ledger.oldest())).await {
-            Ok(Ok(is_same)) => lease.send_modify(|lease| {
-                lease.valid_until = asked + span;
-                lease.generation += u64::from(!is_same);
-            }),
+        let renewed = tokio::time::timeout(span, queue.heartbeat(ledger.oldest())).await;
+        // The owner tells a loss even when the call failed after it had noticed.
+        let before = std::mem::replace(&mut owner, queue.owner());
+        if before != owner {
+            lease.send_modify(|lease| lease.generation += 1);
+        }
+        match renewed {
+            Ok(Ok(_)) => lease.send_modify(|lease| lease.valid_until = asked + span),
             Ok(Err(error)) => tracing::debug!(%error, "lease not renewed"),
             Err(_) => tracing::debug!("lease not renewed in time"),
         }

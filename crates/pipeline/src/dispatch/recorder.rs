@@ -3,12 +3,14 @@
 //! Outcomes are gathered for a few milliseconds: recording is on nobody's latency path, and one transaction for
 //! hundreds of outcomes costs a small part of hundreds of transactions.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use bytes::Bytes;
+use longshore_core::DeliveryId;
 use longshore_core::event::Headers;
 use longshore_core::ports::{DeliveryQueue, Next, Outcome, StoreError};
 use tokio::sync::mpsc;
@@ -71,10 +73,14 @@ impl<Q: DeliveryQueue> Recorder<Q> {
         let (outcomes, sizes): (Vec<Outcome>, Vec<usize>) =
             batch.drain(..).map(|done| (done.outcome, done.bytes)).unzip();
         let started = Instant::now();
-        self.record(outcomes.clone()).await;
+        let lost = self.record(outcomes.clone()).await;
         metrics::histogram!("dispatch_record_seconds").record(started.elapsed().as_secs_f64());
-        metrics::counter!("dispatch_outcomes_recorded_total").increment(outcomes.len() as u64);
+        metrics::counter!("dispatch_outcomes_recorded_total").increment((outcomes.len() - lost.len()) as u64);
         for (outcome, bytes) in outcomes.iter().zip(sizes) {
+            if lost.contains(&outcome.delivery) {
+                self.ledger.abandon(outcome.delivery, outcome.endpoint, bytes);
+                continue;
+            }
             let is_done = matches!(outcome.next, Next::Success);
             self.ledger.release(outcome.delivery, outcome.endpoint, bytes, is_done);
             if let Next::RetryAfter(delay) = outcome.next {
@@ -84,10 +90,12 @@ impl<Q: DeliveryQueue> Recorder<Q> {
         }
     }
 
-    async fn record(&self, outcomes: Vec<Outcome>) {
+    /// Returns the deliveries whose outcome is not on record.
+    async fn record(&self, outcomes: Vec<Outcome>) -> HashSet<DeliveryId> {
         let mut pace = pace();
         let mut todo = vec![outcomes];
         let mut is_first_failure = true;
+        let mut lost = HashSet::new();
         while let Some(mut part) = todo.pop() {
             match self.queue.record(&part).await {
                 Ok(0) => {}
@@ -107,6 +115,7 @@ impl<Q: DeliveryQueue> Recorder<Q> {
                 }
                 Err(StoreError::Rejected(problem)) => {
                     metrics::counter!("dispatch_outcomes_lost_total").increment(1);
+                    lost.extend(part.iter().map(|outcome| outcome.delivery));
                     tracing::error!(%problem, "an outcome cannot be recorded; its delivery is repeated by the next process");
                 }
                 Err(error) => {
@@ -116,12 +125,16 @@ impl<Q: DeliveryQueue> Recorder<Q> {
                     todo.push(part);
                     let pause = pace.next_backoff().unwrap_or(Duration::from_secs(2));
                     tokio::select! {
-                        () = self.hard.cancelled() => return,
+                        () = self.hard.cancelled() => {
+                            lost.extend(todo.iter().flatten().map(|outcome| outcome.delivery));
+                            return lost;
+                        }
                         () = tokio::time::sleep(pause) => {}
                     }
                 }
             }
         }
+        lost
     }
 }
 

@@ -1,23 +1,31 @@
 //! The dispatch driver: one per process.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Outcome};
+use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, EventLog, Next, Outcome};
 use longshore_core::{Clock, EndpointId, Snapshot};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::DispatchLimits;
 use super::attempt::{Turn, attempt, skip, turn};
-use super::claims::Claims;
+use super::claims::{Claimed, Claims};
 use super::lease::{Lease, keep_alive};
 use super::recorder::{Done, Recorder};
-use super::scheduler::Scheduler;
+use super::scheduler::{Queued, Scheduler};
 use super::transport::Transport;
 use crate::ledger::Ledger;
+
+/// How long a task may take to end after a hard stop.
+const MOMENT: Duration = Duration::from_secs(1);
+/// How long a delivery waits whose attempt ended by a fault of ours.
+const AFTER_FAULT: Duration = Duration::from_secs(60);
 
 /// What the dispatcher works with.
 #[derive(Debug)]
@@ -44,7 +52,7 @@ pub struct Dispatch<Q, T, C> {
 /// back, so that others go on with the rest at once. `hard` ends the waiting; the lease's end does the rest.
 pub async fn run<Q, T, C>(dispatch: Dispatch<Q, T, C>, stop: CancellationToken, hard: CancellationToken)
 where
-    Q: DeliveryQueue,
+    Q: DeliveryQueue + EventLog,
     T: Transport,
     C: Clock,
 {
@@ -55,6 +63,7 @@ where
     let (done_sender, done) = mpsc::unbounded_channel();
     // The lease outlives the attempts in flight.
     let lease_stop = CancellationToken::new();
+    let claims_stop = stop.child_token();
     let mut helpers = JoinSet::new();
     helpers.spawn(keep_alive(
         Arc::clone(&queue),
@@ -71,7 +80,7 @@ where
         due,
         claimed: claimed_sender,
         poll: limits.poll,
-        stop: stop.clone(),
+        stop: claims_stop.clone(),
     };
     helpers.spawn(claims.run());
     let recorder = Recorder {
@@ -82,7 +91,8 @@ where
         gather: limits.gather,
         hard: hard.clone(),
     };
-    let recorder = tokio::spawn(recorder.run());
+    let mut recording = JoinSet::new();
+    recording.spawn(recorder.run());
     let driver = Driver {
         queue: Arc::clone(&queue),
         transport,
@@ -93,15 +103,29 @@ where
         rng,
         scheduler: Scheduler::default(),
         attempts: JoinSet::new(),
+        in_flight: HashMap::new(),
         done: done_sender,
     };
     driver.run(fresh, claimed, lease, &stop, &hard).await;
+    claims_stop.cancel();
     // The driver's end closes the recorder's channel; it ends once everything is recorded.
-    let _ = recorder.await;
+    ended(recording, &hard).await;
     lease_stop.cancel();
-    while helpers.join_next().await.is_some() {}
+    ended(helpers, &hard).await;
     if let Err(error) = queue.resign(ledger.oldest()).await {
         tracing::warn!(%error, "lease not given back; others wait for its end");
+    }
+}
+
+/// Waits for tasks to end; after `hard`, only a moment: a call of a store that never answers must not keep the rest.
+async fn ended(mut tasks: JoinSet<()>, hard: &CancellationToken) {
+    let cut = async {
+        hard.cancelled().await;
+        tokio::time::sleep(MOMENT).await;
+    };
+    tokio::select! {
+        () = async { while tasks.join_next().await.is_some() {} } => {}
+        () = cut => {}
     }
 }
 
@@ -115,6 +139,8 @@ struct Driver<Q, T, C> {
     rng: SmallRng,
     scheduler: Scheduler,
     attempts: JoinSet<Done>,
+    /// What the attempts in flight deliver.
+    in_flight: HashMap<Id, ClaimedDelivery>,
     done: mpsc::UnboundedSender<Done>,
 }
 
@@ -127,7 +153,7 @@ where
     async fn run(
         mut self,
         mut fresh: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
-        mut claimed: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
+        mut claimed: mpsc::UnboundedReceiver<Claimed>,
         mut lease: watch::Receiver<Lease>,
         stop: &CancellationToken,
         hard: &CancellationToken,
@@ -143,18 +169,18 @@ where
                 // Finished attempts first: they make room.
                 biased;
                 () = hard.cancelled() => return,
-                Some(done) = self.attempts.join_next() => {
+                Some(done) = self.attempts.join_next_with_id() => {
                     self.end(done, &snapshot);
-                    while let Some(done) = self.attempts.try_join_next() {
+                    while let Some(done) = self.attempts.try_join_next_with_id() {
                         self.end(done, &snapshot);
                     }
                 }
                 deliveries = claimed.recv(), if !claimed_ended => match deliveries {
-                    Some(deliveries) => self.queue_up(deliveries, &snapshot),
+                    Some(Claimed { deliveries, until }) => self.queue_up(deliveries, Some(until), &snapshot),
                     None => claimed_ended = true,
                 },
                 deliveries = fresh.recv(), if !fresh_ended => match deliveries {
-                    Some(deliveries) => self.queue_up(deliveries, &snapshot),
+                    Some(deliveries) => self.queue_up(deliveries, None, &snapshot),
                     None => fresh_ended = true,
                 },
                 Ok(()) = lease.changed() => {
@@ -170,19 +196,38 @@ where
         }
     }
 
-    fn queue_up(&mut self, deliveries: Vec<ClaimedDelivery>, snapshot: &Snapshot) {
+    fn queue_up(&mut self, deliveries: Vec<ClaimedDelivery>, until: Option<Instant>, snapshot: &Snapshot) {
+        let owner = self.queue.owner();
         for delivery in deliveries {
-            let concurrency = concurrency(snapshot, delivery.endpoint);
-            self.scheduler.push(delivery, concurrency);
+            if delivery.owner == owner {
+                let concurrency = concurrency(snapshot, delivery.endpoint);
+                self.scheduler.push(Queued { delivery, until }, concurrency);
+            } else {
+                // Claimed before the lease was lost, and on its way until now.
+                self.release(&delivery);
+            }
         }
+    }
+
+    fn release(&self, delivery: &ClaimedDelivery) {
+        self.ledger.release(delivery.id, delivery.endpoint, delivery.event.body.len(), false);
     }
 
     /// Starts as many attempts as may run, in fair turns.
     fn start(&mut self, snapshot: &Arc<Snapshot>) {
         while self.attempts.len() < self.limits.attempts {
-            let Some(delivery) = self.scheduler.next(|endpoint| concurrency(snapshot, endpoint)) else {
+            let Some(queued) = self.scheduler.next(|endpoint| concurrency(snapshot, endpoint)) else {
                 return;
             };
+            let Queued { delivery, until } = queued;
+            let timeout =
+                snapshot.endpoint(delivery.endpoint).map_or(Duration::ZERO, |found| found.http_timeout);
+            if until.is_some_and(|until| Instant::now() + timeout >= until) {
+                // It waited so long for its turn that its claim would end before the attempt does.
+                self.release(&delivery);
+                self.scheduler.done(delivery.endpoint, concurrency(snapshot, delivery.endpoint));
+                continue;
+            }
             match turn(&delivery, snapshot) {
                 Turn::Skip(next) => {
                     let done = Done { bytes: delivery.event.body.len(), outcome: skip(&delivery, next) };
@@ -193,21 +238,34 @@ where
                     let snapshot = Arc::clone(snapshot);
                     let id = self.ledger.ids().attempt(self.clock.now());
                     let mut rng = SmallRng::from_rng(&mut self.rng);
-                    self.attempts.spawn(async move {
+                    let copy = delivery.clone();
+                    let task = self.attempts.spawn(async move {
                         let outcome =
                             attempt(&delivery, &endpoint, &snapshot, &transport, &clock, id, &mut rng).await;
                         Done { outcome, bytes: delivery.event.body.len() }
                     });
+                    self.in_flight.insert(task.id(), copy);
                 }
             }
         }
     }
 
-    fn end(&mut self, done: Result<Done, tokio::task::JoinError>, snapshot: &Snapshot) {
-        match done {
-            Ok(done) => self.finish(done, snapshot),
-            // Its claim ends with this process's lease.
-            Err(error) => tracing::error!(%error, "an attempt ended abnormally"),
+    fn end(&mut self, ended: Result<(Id, Done), JoinError>, snapshot: &Snapshot) {
+        match ended {
+            Ok((task, done)) => {
+                self.in_flight.remove(&task);
+                self.finish(done, snapshot);
+            }
+            Err(error) => {
+                tracing::error!(%error, "an attempt ended abnormally; its delivery waits");
+                if let Some(delivery) = self.in_flight.remove(&error.id()) {
+                    let bytes = delivery.event.body.len();
+                    self.finish(
+                        Done { outcome: skip(&delivery, Next::Parked(AFTER_FAULT)), bytes },
+                        snapshot,
+                    );
+                }
+            }
         }
     }
 
@@ -224,7 +282,7 @@ where
     fn drop_lost_claims(&mut self) {
         let dropped = self.scheduler.drop_foreign(self.queue.owner());
         for delivery in &dropped {
-            self.ledger.release(delivery.id, delivery.endpoint, delivery.event.body.len(), false);
+            self.release(delivery);
         }
         tracing::warn!(deliveries = dropped.len(), "claims lost with the lease; others deliver them");
     }

@@ -1,6 +1,6 @@
 //! Whose turn it is: a queue per endpoint, a concurrency limit per endpoint, fair turns between projects.
 //!
-//! Pure: no IO, no time. Projects take turns, and within a project its endpoints take turns; an endpoint that is at
+//! Pure: no IO, asks no clock. Projects take turns, and within a project its endpoints take turns; an endpoint that is at
 //! its limit or has nothing queued is not in the round at all, so that picking costs the same however many wait.
 //!
 //! Within its configured limit an endpoint earns its concurrency: it begins with a few attempts at once, gets one more
@@ -11,6 +11,7 @@ use std::collections::{HashMap, VecDeque};
 
 use longshore_core::ports::ClaimedDelivery;
 use longshore_core::{EndpointId, ProcessId, ProjectId};
+use tokio::time::Instant;
 
 /// Attempts at once that an endpoint begins with.
 const FIRST: usize = 8;
@@ -26,10 +27,18 @@ pub(super) struct Scheduler {
     queued: usize,
 }
 
+/// A delivery waiting for its turn.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) delivery: ClaimedDelivery,
+    /// The end of its claim; `None` when it ends with this process's lease.
+    pub(super) until: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Lane {
     project: ProjectId,
-    queue: VecDeque<ClaimedDelivery>,
+    queue: VecDeque<Queued>,
     in_flight: usize,
     /// Attempts at once it has earned, at least 1.
     earned: usize,
@@ -38,27 +47,28 @@ struct Lane {
 
 impl Scheduler {
     /// Deliveries waiting for their turn.
-    pub(super) const fn queued(&self) -> usize {
+    #[cfg(test)]
+    const fn queued(&self) -> usize {
         self.queued
     }
 
     /// Queues a delivery; `concurrency` is its endpoint's limit right now.
-    pub(super) fn push(&mut self, delivery: ClaimedDelivery, concurrency: usize) {
-        let endpoint = delivery.endpoint;
+    pub(super) fn push(&mut self, queued: Queued, concurrency: usize) {
+        let endpoint = queued.delivery.endpoint;
         let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane {
-            project: delivery.event.project,
+            project: queued.delivery.event.project,
             queue: VecDeque::new(),
             in_flight: 0,
             earned: FIRST,
             is_ready: false,
         });
-        lane.queue.push_back(delivery);
+        lane.queue.push_back(queued);
         self.queued += 1;
         self.make_ready(endpoint, concurrency);
     }
 
     /// The next delivery to send, if any endpoint can take one. `concurrency` says an endpoint's limit.
-    pub(super) fn next(&mut self, concurrency: impl Fn(EndpointId) -> usize) -> Option<ClaimedDelivery> {
+    pub(super) fn next(&mut self, concurrency: impl Fn(EndpointId) -> usize) -> Option<Queued> {
         let project = self.round.pop_front()?;
         let turns = self.ready.get_mut(&project)?;
         let endpoint = turns.pop_front()?;
@@ -68,14 +78,14 @@ impl Scheduler {
         }
         let lane = self.lanes.get_mut(&endpoint)?;
         lane.is_ready = false;
-        let delivery = lane.queue.pop_front()?;
+        let queued = lane.queue.pop_front()?;
         lane.in_flight += 1;
         self.queued -= 1;
         if project_goes_on {
             self.round.push_back(project);
         }
         self.make_ready(endpoint, concurrency(endpoint));
-        Some(delivery)
+        Some(queued)
     }
 
     /// An attempt of that endpoint has ended, with an answer or without one.
@@ -99,10 +109,11 @@ impl Scheduler {
     pub(super) fn drop_foreign(&mut self, owner: ProcessId) -> Vec<ClaimedDelivery> {
         let mut dropped = Vec::new();
         for lane in self.lanes.values_mut() {
-            let (kept, foreign): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(&mut lane.queue).into_iter().partition(|delivery| delivery.owner == owner);
+            let (kept, foreign): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut lane.queue)
+                .into_iter()
+                .partition(|queued| queued.delivery.owner == owner);
             lane.queue = kept;
-            dropped.extend(foreign);
+            dropped.extend(foreign.into_iter().map(|queued| queued.delivery));
         }
         self.queued -= dropped.len();
         self.rebuild_round();
@@ -149,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn delivery(project: u128, endpoint: u128, owner: u128) -> ClaimedDelivery {
+    fn delivery(project: u128, endpoint: u128, owner: u128) -> Queued {
         let event = Event {
             id: EventId::from_u128(1),
             project: ProjectId::from_u128(project),
@@ -161,7 +172,7 @@ mod tests {
             idempotency_key: None,
             received_at: Timestamp::EPOCH,
         };
-        ClaimedDelivery {
+        let delivery = ClaimedDelivery {
             id: DeliveryId::from_u128(1),
             event: Arc::new(event),
             endpoint: EndpointId::from_u128(endpoint),
@@ -169,11 +180,15 @@ mod tests {
             attempts: 0,
             scheduled: false,
             owner: ProcessId::from_u128(owner),
-        }
+        };
+        Queued { delivery, until: None }
     }
 
     fn turns(scheduler: &mut Scheduler, limit: usize, most: usize) -> Vec<u128> {
-        std::iter::from_fn(|| scheduler.next(|_| limit)).take(most).map(|d| d.endpoint.as_u128()).collect()
+        std::iter::from_fn(|| scheduler.next(|_| limit))
+            .take(most)
+            .map(|queued| queued.delivery.endpoint.as_u128())
+            .collect()
     }
 
     #[test]

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use longshore_core::ports::{
     ClaimedDelivery, DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage,
     StoreError, Stored,
 };
 use longshore_core::quarantine::Reason;
 use longshore_core::{EventId, QuarantineId, Timestamp};
-use longshore_source::{AckToken, Message, Receipt, Refusal};
+use longshore_source::{AckToken, Message, Position, Receipt, Refusal};
 
 use super::Origin;
 use super::decode::{Context, Draft, decode};
@@ -32,9 +33,17 @@ pub(super) struct Received {
 /// Drafts of events, and messages that can never be one.
 #[derive(Debug)]
 pub(super) struct Decoded {
-    drafts: Vec<(Draft, AckToken)>,
+    drafts: Vec<(Draft, Original, AckToken)>,
     faults: Vec<(Undecodable, Message)>,
     at: Timestamp,
+}
+
+/// A message as it came, for the quarantine that it may still end in.
+#[derive(Debug)]
+struct Original {
+    body: Bytes,
+    headers: longshore_source::Headers,
+    position: String,
 }
 
 /// Everything one transaction stores, and the tokens in the order of its events; a token beyond them belongs to a
@@ -42,6 +51,8 @@ pub(super) struct Decoded {
 #[derive(Debug)]
 pub(super) struct Matched {
     rows: PersistBatch,
+    /// Of each event, in the order of the events.
+    originals: Vec<Original>,
     tokens: Vec<(AckToken, Fate)>,
 }
 
@@ -50,8 +61,8 @@ pub(super) struct Matched {
 enum Fate {
     /// The event at this index of the batch.
     Event(usize),
-    /// The quarantined rows.
-    Quarantined,
+    /// The quarantined message at this index of the batch.
+    Quarantined(usize),
 }
 
 /// Durable.
@@ -81,7 +92,11 @@ impl Batch<Received> {
 impl Decoded {
     fn take(&mut self, message: Message, context: &Context<'_>) {
         match decode(&message, context) {
-            Ok(draft) => self.drafts.push((draft, message.ack)),
+            Ok(draft) => {
+                let position = describe(&message.position);
+                let original = Original { body: message.body, headers: message.headers, position };
+                self.drafts.push((draft, original, message.ack));
+            }
             Err(fault) => self.faults.push((fault, message)),
         }
     }
@@ -104,7 +119,7 @@ impl Batch<Decoded> {
     /// The endpoints that `dynamic` events ask for, each once.
     pub(super) fn registrations(&self) -> Vec<DynamicEndpoint> {
         let mut wanted: Vec<DynamicEndpoint> = Vec::new();
-        for (draft, _) in &self.state.drafts {
+        for (draft, ..) in &self.state.drafts {
             if let Some(registration) = &draft.registration {
                 if !wanted.iter().any(|other| other.id == registration.id) {
                     wanted.push(registration.clone());
@@ -125,9 +140,10 @@ impl Batch<Decoded> {
     /// Leaves out second copies within the batch and turns the rest into rows. The caller adds deliveries.
     pub(super) fn into_rows(self, origin: &Origin) -> Batch<Matched> {
         let Decoded { drafts, faults, at } = self.state;
-        let mut matched = Matched { rows: PersistBatch::default(), tokens: Vec::new() };
+        let mut matched =
+            Matched { rows: PersistBatch::default(), originals: Vec::new(), tokens: Vec::new() };
         let mut seen: HashMap<u128, usize> = HashMap::with_capacity(drafts.len());
-        for (draft, token) in drafts {
+        for (draft, original, token) in drafts {
             let next = matched.rows.events.len();
             let key = match draft.identity {
                 Identity::Id => Some(draft.event.id.as_u128()),
@@ -139,6 +155,7 @@ impl Batch<Decoded> {
             matched.tokens.push((token, Fate::Event(index)));
             if index == next {
                 let event = Arc::new(draft.event);
+                matched.originals.push(original);
                 matched.rows.events.push(NewEvent {
                     event,
                     identity: draft.identity,
@@ -148,8 +165,8 @@ impl Batch<Decoded> {
         }
         for (fault, message) in faults {
             if let Some(row) = quarantined(&fault, &message, origin, at) {
+                matched.tokens.push((message.ack, Fate::Quarantined(matched.rows.quarantined.len())));
                 matched.rows.quarantined.push(row);
-                matched.tokens.push((message.ack, Fate::Quarantined));
             }
         }
         Batch { state: matched }
@@ -171,63 +188,67 @@ impl Batch<Matched> {
     pub(super) async fn commit(self, log: &impl EventLog) -> Result<Batch<Persisted>, (StoreError, Self)> {
         match log.persist(&self.state.rows).await {
             Ok(stored) => {
-                let Matched { rows, tokens } = self.state;
+                let Matched { rows, tokens, .. } = self.state;
                 Ok(Batch { state: Persisted { rows, stored, tokens } })
             }
             Err(error) => Err((error, self)),
         }
     }
 
-    /// Splits the batch into one batch per event and one for the quarantined messages: the way to find the row that
-    /// the database refuses.
+    /// Splits the batch into one batch per row: the way to find the one that the database refuses.
     pub(super) fn into_singles(self) -> Vec<Self> {
-        let Matched { rows, tokens } = self.state;
-        let mut singles: Vec<Self> = rows
-            .events
-            .into_iter()
-            .map(|event| {
-                let rows = PersistBatch { events: vec![event], quarantined: Vec::new() };
-                Self { state: Matched { rows, tokens: Vec::new() } }
-            })
-            .collect();
-        let mut rest = Matched {
-            rows: PersistBatch { events: Vec::new(), quarantined: rows.quarantined },
-            tokens: Vec::new(),
-        };
-        for (token, fate) in tokens {
-            match fate {
-                Fate::Event(index) => singles[index].state.tokens.push((token, Fate::Event(0))),
-                Fate::Quarantined => rest.tokens.push((token, fate)),
-            }
+        let Matched { rows, originals, tokens } = self.state;
+        let single = |rows, originals| Self { state: Matched { rows, originals, tokens: Vec::new() } };
+        let mut singles = Vec::with_capacity(rows.events.len() + rows.quarantined.len());
+        for (event, original) in rows.events.into_iter().zip(originals) {
+            let rows = PersistBatch { events: vec![event], quarantined: Vec::new() };
+            singles.push(single(rows, vec![original]));
         }
-        if !rest.tokens.is_empty() {
-            singles.push(Self { state: rest });
+        let events = singles.len();
+        for message in rows.quarantined {
+            let rows = PersistBatch { events: Vec::new(), quarantined: vec![message] };
+            singles.push(single(rows, Vec::new()));
+        }
+        for (token, fate) in tokens {
+            let (index, fate) = match fate {
+                Fate::Event(index) => (index, Fate::Event(0)),
+                Fate::Quarantined(index) => (events + index, Fate::Quarantined(0)),
+            };
+            singles[index].state.tokens.push((token, fate));
         }
         singles
     }
 
-    /// Turns events that the database refuses into quarantined messages.
+    /// Turns a single event that the database refuses into a quarantined message.
     pub(super) fn into_quarantine(self, problem: &str) -> Self {
-        let Matched { rows, tokens } = self.state;
-        let quarantined = rows.events.iter().map(|new| QuarantinedMessage {
+        let Matched { rows, originals, tokens } = self.state;
+        let quarantined = rows.events.iter().zip(originals).map(|(new, original)| QuarantinedMessage {
             id: QuarantineId::from_u128(new.event.id.as_u128()),
             project: new.event.project,
             source: new.event.source,
             reason: Reason::Rejected,
             detail: problem.to_owned(),
-            position: String::new(),
-            headers: new.event.headers.clone(),
-            body: new.event.body.clone(),
+            position: original.position,
+            headers: original.headers.into_iter().collect(),
+            body: original.body,
             received_at: new.event.received_at,
         });
         let rows = PersistBatch { events: Vec::new(), quarantined: quarantined.collect() };
-        let tokens = tokens.into_iter().map(|(token, _)| (token, Fate::Quarantined)).collect();
-        Self { state: Matched { rows, tokens } }
+        let tokens = tokens.into_iter().map(|(token, _)| (token, Fate::Quarantined(0))).collect();
+        Self { state: Matched { rows, originals: Vec::new(), tokens } }
     }
 
-    /// Gives every message back to its source.
-    pub(super) fn give_back(self) {
+    /// Tells producers who wait for their answer that their event cannot be stored.
+    pub(super) fn refuse(self) {
         for (token, _) in self.state.tokens {
+            let problem = "the event holds something that the database does not accept".to_owned();
+            token.refuse(Refusal { field: String::new(), problem });
+        }
+    }
+
+    /// Gives every message back to its source. The rows stay: they may be stored, if only the reply was lost.
+    pub(super) fn give_back(&mut self) {
+        for (token, _) in self.state.tokens.drain(..) {
             token.retry(None);
         }
     }
@@ -272,7 +293,7 @@ impl Batch<Persisted> {
                     event: rows.events[index].event.id.as_u128(),
                     duplicate: stored[index] == Stored::Duplicate,
                 },
-                Fate::Quarantined => Receipt::default(),
+                Fate::Quarantined(_) => Receipt::default(),
             };
             token.ack(receipt);
         }
@@ -303,9 +324,15 @@ fn quarantined(
         source: Some(source),
         reason: fault.reason,
         detail,
-        position: format!("{name} {}", position.address).trim().to_owned(),
+        position: describe(position),
         headers: message.headers.iter().cloned().collect(),
         body: message.body.clone(),
         received_at: at,
     })
+}
+
+/// A position for people: the message's name and its address.
+fn describe(position: &Position) -> String {
+    let name = position.message_id.as_deref().unwrap_or_default();
+    format!("{name} {}", position.address).trim().to_owned()
 }

@@ -78,6 +78,14 @@ impl Envelope {
             field: "",
             problem: describe(&error),
         })?;
+        // serde would also take an array, field by field in the order of `Raw`.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(Undecodable {
+                reason: Reason::Undecodable,
+                field: "",
+                problem: "the body must be a JSON object".to_owned(),
+            });
+        }
         let data = match raw.data {
             // An explicit `null` is read as absent by serde; both are refused alike.
             None => return Err(Undecodable::field("data", "is required: any JSON value but null")),
@@ -172,6 +180,7 @@ mod tests {
             (r#"{"event_type":"a","data":{},"idempotency_key":1}"#, "idempotency_key"),
             (r#"{"event_type":"a","data":{},"event_types":"a"}"#, "event_types"),
             ("[]", ""),
+            (r#"[null,null,null,"a",{}]"#, ""),
             ("", ""),
             (r#"{"event_type":"a","data":{}"#, ""),
             (r#"{"event_type":"a","event_type":"b","data":{}}"#, ""),

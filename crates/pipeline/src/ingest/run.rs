@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
-use longshore_core::ports::{ClaimedDelivery, EventLog, StoreError, Stored};
+use longshore_core::ports::{ClaimedDelivery, DynamicEndpoint, EventLog, StoreError, Stored};
 use longshore_core::{Clock, Snapshot};
 use longshore_source::{Message, Source, SourceError};
 use tokio::time::Instant;
@@ -30,6 +30,8 @@ pub enum IngestError {
 /// A batch that was given up because the process stops or its producers cannot wait longer.
 struct GivenUp;
 
+/// How often the fate of a batch is asked for that was given back without knowing it.
+const RESOLVE: Duration = Duration::from_secs(1);
 /// How long a message waits for a configuration that is newer than the snapshot.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
@@ -46,12 +48,18 @@ pub async fn run<S: Source, L: EventLog, C: Clock>(
     hard: CancellationToken,
 ) -> Result<(), IngestError> {
     let replies = source.features().replies;
-    let mut driver = Driver { origin, replies, hard, behind: 0 };
+    let mut driver = Driver { origin, replies, hard, behind: 0, unresolved: Vec::new() };
     let ended = loop {
         let messages = tokio::select! {
             // A stop wins over the next batch.
             biased;
             () = soft.cancelled() => break Ok(()),
+            () = tokio::time::sleep(RESOLVE), if !driver.unresolved.is_empty() => {
+                if ingest.dispatch.send(driver.resolve(&ingest).await).is_err() {
+                    break Err(IngestError::DispatcherGone);
+                }
+                continue;
+            }
             received = source.recv(ingest.limits.batch) => match received {
                 Ok(messages) => messages,
                 Err(error) => break Err(error.into()),
@@ -59,6 +67,16 @@ pub async fn run<S: Source, L: EventLog, C: Clock>(
         };
         metrics::counter!("ingest_messages_received_total", "source" => driver.origin.kind)
             .increment(messages.len() as u64);
+        if !driver.unresolved.is_empty() {
+            if ingest.dispatch.send(driver.resolve(&ingest).await).is_err() {
+                break Err(IngestError::DispatcherGone);
+            }
+            if !driver.unresolved.is_empty() {
+                // Still away: better told at once than held one after another.
+                drop(messages);
+                continue;
+            }
+        }
         if let Ok(fresh) = driver.take(messages, &mut ingest).await {
             if ingest.dispatch.send(fresh).is_err() {
                 break Err(IngestError::DispatcherGone);
@@ -75,6 +93,9 @@ struct Driver {
     hard: CancellationToken,
     /// A configuration version that was waited for in vain; not waited for again.
     behind: i64,
+    /// Batches whose messages went back while nobody knew whether they are stored: if they are, this process owns
+    /// their deliveries. They keep their room until that is known, so this is one batch at most.
+    unresolved: Vec<Batch<Matched>>,
 }
 
 impl Driver {
@@ -85,10 +106,14 @@ impl Driver {
         ingest: &mut Ingest<L, C>,
     ) -> Result<Vec<ClaimedDelivery>, GivenUp> {
         let (decoded, mut snapshot) = self.decode(messages, ingest).await?;
+        let registrations = decoded.registrations();
         let mut matched = decoded.into_rows(&self.origin);
         let mut fanout = Fanout::of(&matched.rows().events, &snapshot);
         // An event that matches nothing may have been published right after its subscription was made.
-        if fanout.has_unmatched() && self.catch_up(&mut snapshot, ingest).await {
+        if fanout.has_unmatched() && self.catch_up(&mut snapshot, ingest).await? {
+            fanout = Fanout::of(&matched.rows().events, &snapshot);
+        }
+        if self.see_registered(&registrations, &mut snapshot, ingest).await? {
             fanout = Fanout::of(&matched.rows().events, &snapshot);
         }
         fanout.reserve(matched.events_mut(), &ingest.ledger, &ingest.clock).await;
@@ -117,7 +142,7 @@ impl Driver {
             window,
             now,
         });
-        if decoded.names_unknown_endpoint() && self.catch_up(&mut snapshot, ingest).await {
+        if decoded.names_unknown_endpoint() && self.catch_up(&mut snapshot, ingest).await? {
             let context = Context { origin: &self.origin, snapshot: &snapshot, ids, window, now };
             decoded = decoded.decode_again(&context);
         }
@@ -132,32 +157,63 @@ impl Driver {
         Ok((decoded, snapshot))
     }
 
-    /// Waits for a newer snapshot if there is a newer configuration; whether one came.
+    /// Waits until the snapshot shows every endpoint registered for this batch; whether it had to. An event stored
+    /// without its endpoint would make no delivery, and nobody would know.
+    async fn see_registered<L: EventLog, C: Clock>(
+        &mut self,
+        registered: &[DynamicEndpoint],
+        snapshot: &mut Arc<Snapshot>,
+        ingest: &Ingest<L, C>,
+    ) -> Result<bool, GivenUp> {
+        let mut patience = Patience::new(self, ingest);
+        let mut has_waited = false;
+        while registered
+            .iter()
+            .any(|endpoint| snapshot.endpoint_by_url(endpoint.project, endpoint.url.as_str()).is_none())
+        {
+            has_waited = true;
+            let behind = "the configuration does not show a registered endpoint yet".to_owned();
+            patience.wait(&StoreError::Unavailable(behind)).await?;
+            *snapshot = ingest.snapshot();
+            // Somebody may have deleted it meanwhile.
+            self.register(registered, ingest).await?;
+        }
+        Ok(has_waited)
+    }
+
+    /// Waits for a newer snapshot if there is a newer configuration; whether one came. Whether there is one must be
+    /// known: what an older snapshot does not match would be stored without its deliveries.
     async fn catch_up<L: EventLog, C: Clock>(
         &mut self,
         snapshot: &mut Arc<Snapshot>,
         ingest: &mut Ingest<L, C>,
-    ) -> bool {
-        let Ok(version) = ingest.log.config_version().await else { return false };
+    ) -> Result<bool, GivenUp> {
+        let mut patience = Patience::new(self, ingest);
+        let version = loop {
+            match ingest.log.config_version().await {
+                Ok(version) => break version,
+                Err(error) => patience.wait(&error).await?,
+            }
+        };
         if version <= snapshot.version() || version == self.behind {
-            return false;
+            return Ok(false);
         }
         let newer = ingest.config.wait_for(|snapshot| snapshot.version() >= version);
         match tokio::time::timeout(CATCH_UP, newer).await {
             Ok(Ok(newer)) => {
                 *snapshot = Arc::clone(&newer);
-                true
+                Ok(true)
             }
             _ => {
                 self.behind = version;
-                false
+                Ok(false)
             }
         }
     }
 
     async fn register<L: EventLog, C: Clock>(
-        &self,
-        endpoints: &[longshore_core::ports::DynamicEndpoint],
+        &mut self,
+        endpoints: &[DynamicEndpoint],
         ingest: &Ingest<L, C>,
     ) -> Result<(), GivenUp> {
         let mut patience = Patience::new(self, ingest);
@@ -169,7 +225,7 @@ impl Driver {
 
     /// Commits the batch, however long the database is away.
     async fn persist<L: EventLog, C: Clock>(
-        &self,
+        &mut self,
         matched: Batch<Matched>,
         ingest: &Ingest<L, C>,
     ) -> Result<Vec<Batch<Persisted>>, GivenUp> {
@@ -190,6 +246,11 @@ impl Driver {
                 StoreError::Rejected(_) if batch.rows().events.len() + batch.rows().quarantined.len() > 1 => {
                     todo.extend(batch.into_singles());
                 }
+                StoreError::Rejected(problem) if self.replies && !batch.rows().events.is_empty() => {
+                    tracing::warn!(%problem, "the database refuses an event for good; its producer is told");
+                    release(&batch, ingest);
+                    batch.refuse();
+                }
                 StoreError::Rejected(problem) if !batch.rows().events.is_empty() => {
                     tracing::warn!(%problem, "the database refuses an event for good; it goes to quarantine");
                     release(&batch, ingest);
@@ -198,10 +259,8 @@ impl Driver {
                 error => {
                     if patience.wait(&error).await.is_err() {
                         todo.push(batch);
-                        for batch in todo {
-                            release(&batch, ingest);
-                            batch.give_back();
-                        }
+                        todo.iter_mut().for_each(Batch::give_back);
+                        self.unresolved.append(&mut todo);
                         // What is committed stays committed, and its producers are told so.
                         return if done.is_empty() { Err(GivenUp) } else { Ok(done) };
                     }
@@ -210,6 +269,29 @@ impl Driver {
             }
         }
         Ok(done)
+    }
+}
+
+impl Driver {
+    /// Commits what was given back without knowing whether it is stored: then it is, once. Returns what this process
+    /// owns of it.
+    async fn resolve<L: EventLog, C: Clock>(&mut self, ingest: &Ingest<L, C>) -> Vec<ClaimedDelivery> {
+        let mut fresh = Vec::new();
+        let mut todo = std::mem::take(&mut self.unresolved);
+        while let Some(batch) = todo.pop() {
+            match batch.commit(&*ingest.log).await {
+                Ok(persisted) => fresh.extend(finish(persisted, ingest, self.origin.kind)),
+                Err((StoreError::Rejected(_), batch)) if batch.rows().events.len() > 1 => {
+                    todo.extend(batch.into_singles());
+                }
+                Err((StoreError::Rejected(_), batch)) => release(&batch, ingest),
+                Err((_, batch)) => {
+                    self.unresolved.push(batch);
+                    self.unresolved.append(&mut todo);
+                }
+            }
+        }
+        fresh
     }
 }
 

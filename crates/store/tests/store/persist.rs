@@ -33,7 +33,10 @@ async fn an_event_is_stored_with_its_deliveries_and_known_by_its_id() {
     let first = event(&[(ENDPOINT, true), (OTHER, false)]);
     let again = NewEvent { event: first.event.clone(), ..event(&[(ENDPOINT, true)]) };
 
-    assert_eq!(persist(&store, &[first.clone()]).await, [Stored::New { owner: Some(store.owner()) }]);
+    assert_eq!(
+        persist(&store, std::slice::from_ref(&first)).await,
+        [Stored::New { owner: Some(store.owner()) }]
+    );
     assert_eq!(persist(&store, &[again]).await, [Stored::Known]);
 
     assert_eq!(bed.count(EVENTS).await, 1);

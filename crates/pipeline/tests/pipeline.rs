@@ -1,0 +1,19 @@
+//! Ingest and dispatch together, from the broker to the endpoint, against a store and a broker in memory and under
+//! paused time; and the HTTP client against a real server.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's set-up that fails has no better answer")]
+
+#[path = "pipeline/bed.rs"]
+mod bed;
+#[path = "pipeline/delivering.rs"]
+mod delivering;
+#[path = "pipeline/http.rs"]
+mod http;
+#[path = "pipeline/model.rs"]
+mod model;
+#[path = "pipeline/stopping.rs"]
+mod stopping;
+#[path = "pipeline/storing.rs"]
+mod storing;
+#[path = "pipeline/transport.rs"]
+mod transport;
