@@ -47,7 +47,12 @@ impl Tally {
 
 impl Stage {
     /// Waits until the gateway is through with everything, stops it, which must succeed, and counts.
-    pub(crate) async fn finish(&self, gateway: &mut Gateway, published: &Published, patience: Duration) -> Tally {
+    pub(crate) async fn finish(
+        &self,
+        gateway: &mut Gateway,
+        published: &Published,
+        patience: Duration,
+    ) -> Tally {
         self.settle(published.confirmed.len(), patience).await;
         assert_eq!(gateway.sigterm(patience).await.code(), Some(0), "the gateway stops with success");
         // What it had not acknowledged would be ready again now.
@@ -93,8 +98,11 @@ impl Stage {
 
     /// How many events there are of each number.
     pub(crate) async fn numbers(&self) -> HashMap<u64, usize> {
-        let query = "SELECT (convert_from(body, 'UTF8')::json ->> 'n')::bigint, count(*) FROM events GROUP BY 1";
+        let query =
+            "SELECT (convert_from(body, 'UTF8')::json ->> 'n')::bigint, count(*) FROM events GROUP BY 1";
         let rows: Vec<(i64, i64)> = sqlx::query_as(query).fetch_all(&self.pool).await.unwrap();
-        rows.into_iter().map(|(number, count)| (number.try_into().unwrap(), count.try_into().unwrap())).collect()
+        rows.into_iter()
+            .map(|(number, count)| (number.try_into().unwrap(), count.try_into().unwrap()))
+            .collect()
     }
 }

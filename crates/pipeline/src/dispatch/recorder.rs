@@ -70,20 +70,25 @@ impl<Q: DeliveryQueue> Recorder<Q> {
     }
 
     async fn record_all(&self, batch: &mut Vec<Done>) {
-        let (outcomes, sizes): (Vec<Outcome>, Vec<usize>) =
-            batch.drain(..).map(|done| (done.outcome, done.bytes)).unzip();
+        // What is needed once the outcomes are on record: an outcome with its headers and body is moved, not copied.
+        let (outcomes, held): (Vec<Outcome>, Vec<_>) = batch
+            .drain(..)
+            .map(|Done { outcome, bytes }| {
+                let held = (outcome.delivery, outcome.endpoint, outcome.next, bytes);
+                (outcome, held)
+            })
+            .unzip();
         let started = Instant::now();
-        let lost = self.record(outcomes.clone()).await;
+        let lost = self.record(outcomes).await;
         metrics::histogram!("dispatch_record_seconds").record(started.elapsed().as_secs_f64());
-        metrics::counter!("dispatch_outcomes_recorded_total").increment((outcomes.len() - lost.len()) as u64);
-        for (outcome, bytes) in outcomes.iter().zip(sizes) {
-            if lost.contains(&outcome.delivery) {
-                self.ledger.abandon(outcome.delivery, outcome.endpoint, bytes);
+        metrics::counter!("dispatch_outcomes_recorded_total").increment((held.len() - lost.len()) as u64);
+        for (delivery, endpoint, next, bytes) in held {
+            if lost.contains(&delivery) {
+                self.ledger.abandon(delivery, endpoint, bytes);
                 continue;
             }
-            let is_done = matches!(outcome.next, Next::Success);
-            self.ledger.release(outcome.delivery, outcome.endpoint, bytes, is_done);
-            if let Next::RetryAfter(delay) = outcome.next {
+            self.ledger.release(delivery, endpoint, bytes, next == Next::Success);
+            if let Next::RetryAfter(delay) = next {
                 // Only a hint: polling finds it anyway.
                 let _ = self.due.send(Instant::now() + delay);
             }
