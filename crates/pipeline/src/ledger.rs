@@ -30,7 +30,8 @@ const LANE_MOST: usize = 4_096;
 /// What an endpoint may hold whose pace is not known, or that does not move. A burst to an idle endpoint fits; a
 /// hundred hanging endpoints do not fill the memory.
 const LANE_LEAST: usize = 32;
-/// What an endpoint may hold although memory is full: a healthy endpoint goes on, however many hanging ones fill it.
+/// What an endpoint may hold although memory is full: a healthy endpoint goes on, however many hanging ones fill it. Up to
+/// twice the limits: the overdrafts of a thousand endpoints are no bound.
 const OVERDRAFT: usize = 4;
 /// How long ingest waits for room in a lane that is moving before it spills.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -285,7 +286,14 @@ impl Account {
             return Room::No;
         }
         let is_full = self.deliveries >= limits.deliveries || self.bytes + want.bytes > limits.bytes;
-        let capacity = if is_full { OVERDRAFT } else { lane.capacity(want.concurrency) };
+        let is_over = self.deliveries >= 2 * limits.deliveries || self.bytes + want.bytes > 2 * limits.bytes;
+        let capacity = match () {
+            // One body larger than the whole budget still passes, alone.
+            () if self.deliveries == 0 => lane.capacity(want.concurrency),
+            () if is_over => 0,
+            () if is_full => OVERDRAFT,
+            () => lane.capacity(want.concurrency),
+        };
         if lane.held < capacity {
             Room::Yes
         } else if lane.is_moving(now) {
@@ -386,5 +394,19 @@ mod tests {
         assert_eq!(hanging.iter().filter(|place| place.hand_over).count(), 8);
         assert_eq!(healthy.iter().filter(|place| place.hand_over).count(), OVERDRAFT);
         assert_eq!(ledger.held().0, 8 + OVERDRAFT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_overdrafts_of_many_endpoints_end_at_twice_the_limits() {
+        let ledger = ledger(8);
+        let wanted: Vec<Wanted> = (1..=100).map(|id| want(EndpointId::from_u128(id))).collect();
+
+        let places = ledger.reserve(&wanted, &SystemClock).await;
+        assert_eq!(places.iter().filter(|place| place.hand_over).count(), 16);
+
+        let large = Wanted { bytes: 1_500_000, ..want(A) };
+        let alone = Ledger::new(ledger.shared.limits, Arc::clone(&ledger.shared.ids));
+        let places = alone.reserve(&[large, large, large], &SystemClock).await;
+        assert_eq!([true, false, false], [0, 1, 2].map(|at: usize| places[at].hand_over));
     }
 }

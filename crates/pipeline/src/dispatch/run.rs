@@ -225,7 +225,7 @@ where
             if until.is_some_and(|until| Instant::now() + timeout >= until) {
                 // It waited so long for its turn that its claim would end before the attempt does.
                 self.release(&delivery);
-                self.scheduler.done(delivery.endpoint, concurrency(snapshot, delivery.endpoint));
+                self.scheduler.done(delivery.endpoint, concurrency(snapshot, delivery.endpoint), true);
                 continue;
             }
             match turn(&delivery, snapshot) {

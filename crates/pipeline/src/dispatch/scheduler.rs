@@ -47,8 +47,7 @@ struct Lane {
 
 impl Scheduler {
     /// Deliveries waiting for their turn.
-    #[cfg(test)]
-    const fn queued(&self) -> usize {
+    pub(super) const fn queued(&self) -> usize {
         self.queued
     }
 

@@ -120,10 +120,10 @@ impl Batch<Decoded> {
     pub(super) fn registrations(&self) -> Vec<DynamicEndpoint> {
         let mut wanted: Vec<DynamicEndpoint> = Vec::new();
         for (draft, ..) in &self.state.drafts {
-            if let Some(registration) = &draft.registration {
-                if !wanted.iter().any(|other| other.id == registration.id) {
-                    wanted.push(registration.clone());
-                }
+            if let Some(registration) = &draft.registration
+                && wanted.iter().all(|other| other.id != registration.id)
+            {
+                wanted.push(registration.clone());
             }
         }
         wanted

@@ -188,10 +188,11 @@ fn dynamic(
 /// The broker's headers first, then the envelope's; the broker's value wins on a clash.
 fn merge_headers(message: &Message, custom: std::collections::BTreeMap<String, String>) -> Headers {
     let mut headers: Headers = message.headers.iter().cloned().collect();
-    if let Some(id) = &message.position.message_id {
-        if message.route.is_none() && headers.get(BROKER_ID_HEADER).is_none() {
-            headers.push(BROKER_ID_HEADER, id.clone());
-        }
+    if let Some(id) = &message.position.message_id
+        && message.route.is_none()
+        && headers.get(BROKER_ID_HEADER).is_none()
+    {
+        headers.push(BROKER_ID_HEADER, id.clone());
     }
     for (name, value) in custom {
         if headers.get(&name).is_none() {

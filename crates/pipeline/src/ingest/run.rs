@@ -77,10 +77,10 @@ pub async fn run<S: Source, L: EventLog, C: Clock>(
                 continue;
             }
         }
-        if let Ok(fresh) = driver.take(messages, &mut ingest).await {
-            if ingest.dispatch.send(fresh).is_err() {
-                break Err(IngestError::DispatcherGone);
-            }
+        if let Ok(fresh) = driver.take(messages, &mut ingest).await
+            && ingest.dispatch.send(fresh).is_err()
+        {
+            break Err(IngestError::DispatcherGone);
         }
     };
     let closed = source.close(ingest.limits.close).await;

@@ -291,7 +291,8 @@ async fn memory_is_bounded_by_what_the_ledger_allows() {
         }
     }
 
-    assert!((1..=30).contains(&most), "{most}");
+    // Twice, for what every endpoint may hold in any case.
+    assert!((1..=60).contains(&most), "{most}");
     assert_eq!(bed.script.calls().len(), 1_000);
     assert!(LEASE > SECOND);
 }
