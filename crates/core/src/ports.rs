@@ -159,6 +159,13 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`StoreError`]: nothing is known to be stored.
     fn persist(&self, batch: &PersistBatch) -> impl Future<Output = Result<Vec<Stored>, StoreError>> + Send;
 
+    /// Looks for what a commit left whose result is unknown: [`Stored::New`] for each event of the batch whose
+    /// deliveries are there, [`Stored::Known`] for every other. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]: still nothing is known.
+    fn recall(&self, batch: &PersistBatch) -> impl Future<Output = Result<Vec<Stored>, StoreError>> + Send;
+
     /// The version of the configuration right now, to find out whether a snapshot is behind.
     ///
     /// # Errors

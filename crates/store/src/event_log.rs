@@ -47,6 +47,12 @@ impl EventLog for Store {
         Ok(stored)
     }
 
+    async fn recall(&self, batch: &PersistBatch) -> Result<Vec<Stored>, StoreError> {
+        let mut stored = vec![Stored::Known; batch.events.len()];
+        recognise_own(self, self.current_owner(), &batch.events, &mut stored).await?;
+        Ok(stored)
+    }
+
     async fn config_version(&self) -> Result<i64, StoreError> {
         sqlx::query_scalar!("SELECT version FROM config_version").fetch_one(self.pool()).await.map_err(sort)
     }

@@ -246,6 +246,17 @@ impl Batch<Matched> {
         }
     }
 
+    /// Looks for what a commit of this batch left, after its messages went back: it has nothing to ack any more.
+    pub(super) async fn recall(self, log: &impl EventLog) -> Result<Batch<Persisted>, (StoreError, Self)> {
+        match log.recall(&self.state.rows).await {
+            Ok(stored) => {
+                let Matched { rows, tokens, .. } = self.state;
+                Ok(Batch { state: Persisted { rows, stored, tokens } })
+            }
+            Err(error) => Err((error, self)),
+        }
+    }
+
     /// Gives every message back to its source. The rows stay: they may be stored, if only the reply was lost.
     pub(super) fn give_back(&mut self) {
         for (token, _) in self.state.tokens.drain(..) {

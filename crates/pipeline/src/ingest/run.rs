@@ -273,22 +273,17 @@ impl Driver {
 }
 
 impl Driver {
-    /// Commits what was given back without knowing whether it is stored: then it is, once. Returns what this process
-    /// owns of it.
+    /// Finds out what became of batches that were given back without knowing whether they are stored, and returns what
+    /// this process owns of them. Nothing is stored now: their producers were told to come again.
     async fn resolve<L: EventLog, C: Clock>(&mut self, ingest: &Ingest<L, C>) -> Vec<ClaimedDelivery> {
         let mut fresh = Vec::new();
-        let mut todo = std::mem::take(&mut self.unresolved);
-        while let Some(batch) = todo.pop() {
-            match batch.commit(&*ingest.log).await {
-                Ok(persisted) => fresh.extend(finish(persisted, ingest, self.origin.kind)),
-                Err((StoreError::Rejected(_), batch)) if batch.rows().events.len() > 1 => {
-                    todo.extend(batch.into_singles());
+        for batch in std::mem::take(&mut self.unresolved) {
+            match batch.recall(&*ingest.log).await {
+                Ok(recalled) => {
+                    release_unowned(&recalled, ingest);
+                    fresh.extend(recalled.handed_over());
                 }
-                Err((StoreError::Rejected(_), batch)) => release(&batch, ingest),
-                Err((_, batch)) => {
-                    self.unresolved.push(batch);
-                    self.unresolved.append(&mut todo);
-                }
+                Err((_, batch)) => self.unresolved.push(batch),
             }
         }
         fresh
@@ -304,6 +299,17 @@ fn release<L: EventLog, C: Clock>(batch: &Batch<Matched>, ingest: &Ingest<L, C>)
     }
 }
 
+/// Gives back the room of deliveries that this process does not own.
+fn release_unowned<L: EventLog, C: Clock>(persisted: &Batch<Persisted>, ingest: &Ingest<L, C>) {
+    for (new, stored) in persisted.stored() {
+        if !matches!(stored, Stored::New { owner: Some(_) }) {
+            for delivery in new.deliveries.iter().filter(|delivery| delivery.hand_over) {
+                ingest.ledger.release(delivery.id, delivery.endpoint, new.event.body.len(), false);
+            }
+        }
+    }
+}
+
 /// Counts, gives back unused room, acks; returns what this process owns now.
 fn finish<L: EventLog, C: Clock>(
     persisted: Batch<Persisted>,
@@ -311,18 +317,14 @@ fn finish<L: EventLog, C: Clock>(
     kind: &'static str,
 ) -> Vec<ClaimedDelivery> {
     let (mut new, mut duplicates, mut known) = (0, 0, 0);
-    for (event, stored) in persisted.stored() {
+    for (_, stored) in persisted.stored() {
         match stored {
             Stored::New { .. } => new += 1,
             Stored::Duplicate => duplicates += 1,
             Stored::Known => known += 1,
         }
-        if !matches!(stored, Stored::New { owner: Some(_) }) {
-            for delivery in event.deliveries.iter().filter(|delivery| delivery.hand_over) {
-                ingest.ledger.release(delivery.id, delivery.endpoint, event.event.body.len(), false);
-            }
-        }
     }
+    release_unowned(&persisted, ingest);
     metrics::counter!("ingest_events_stored_total", "source" => kind).increment(new);
     metrics::counter!("ingest_events_duplicate_total", "source" => kind).increment(duplicates);
     metrics::counter!("ingest_messages_redelivered_total", "source" => kind).increment(known);

@@ -11,6 +11,8 @@ use longshore_core::ports::NewEvent;
 pub enum Op {
     /// `EventLog::persist`.
     Persist,
+    /// `EventLog::recall`.
+    Recall,
     /// `EventLog::config_version`.
     ConfigVersion,
     /// `EventLog::register_dynamic`.

@@ -30,6 +30,14 @@ impl EventLog for MemoryStore {
         .await
     }
 
+    async fn recall(&self, batch: &PersistBatch) -> Result<Vec<Stored>, StoreError> {
+        let owner = self.current_owner();
+        self.call(Op::Recall, |tables, _| {
+            Ok(batch.events.iter().map(|event| tables.repeat(event, owner)).collect())
+        })
+        .await
+    }
+
     async fn config_version(&self) -> Result<i64, StoreError> {
         self.call(Op::ConfigVersion, |tables, _| Ok(tables.config_version)).await
     }
