@@ -1,18 +1,24 @@
 # Everything a person or a machine does here, by name. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fmt lint prepare
+.PHONY: help demo demo-stop test bench bench-micro fmt lint prepare
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{ printf "  make %-9s", $$2; $$1 = $$2 = ""; print }'
+	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{ printf "  make %-12s", $$2; $$1 = $$2 = ""; print }'
 
 demo: ## Events in, signed webhooks out, live, on servers of its own; KEEP=1 leaves it running
 	@KEEP=$(KEEP) scripts/demo
+
+demo-stop: ## End what `make demo KEEP=1` left running
+	@scripts/demo stop
 
 test: ## Everything: format, lints, documentation, unit, property and integration tests, faults
 	@scripts/test
 
 bench: ## End-to-end figures as JSON, durable settings
 	@scripts/bench
+
+bench-micro: ## What single steps cost: filter, sign, decode, batch insert
+	@scripts/bench micro
 
 fmt: ## Format the code
 	@cargo fmt --all

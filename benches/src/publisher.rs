@@ -1,12 +1,13 @@
 //! Publishing to RabbitMQ: persistent messages with `message-id` and `timestamp`, every one confirmed.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
+use longshore_core::{Clock, SystemClock};
 
 /// Unconfirmed messages in flight while publishing in bulk.
 const WINDOW: usize = 1_000;
@@ -99,11 +100,11 @@ impl Publisher {
     }
 
     async fn publish(&self, n: u32, message: &Message) -> lapin::Result<PublisherConfirm> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(SystemClock.now().as_secs()).unwrap_or_default();
         let mut properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_message_id(format!("bench-{n}").into())
-            .with_timestamp(now.as_secs());
+            .with_timestamp(now);
         if let Some(kind) = message.kind {
             let mut headers = FieldTable::default();
             headers.insert("x-convoy-message-type".into(), AMQPValue::LongString(kind.into()));

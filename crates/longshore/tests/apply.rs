@@ -37,6 +37,30 @@ fn apply(database: &Database, resources: &str, flags: &[&str]) -> Output {
 }
 
 #[tokio::test]
+async fn every_example_is_understood() {
+    let database = Database::create().await;
+    longshore(&database, &["migrate", "up"]);
+    let example = |name: &str| format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"));
+
+    for name in ["demo.yaml", "resources.yaml"] {
+        let plain = "security.allow_http_endpoints=true";
+        let dry = longshore(&database, &["apply", "--dry-run", "-f", &example(name), "--set", plain]);
+        assert_eq!(dry.code, 0, "{name}: {dry:?}");
+    }
+
+    let secret = support::file(support::MASTER_KEY);
+    let url = support::file(&database.url);
+    let text = std::fs::read_to_string(example("longshore.toml")).unwrap();
+    let local = text
+        .replace("/run/secrets/longshore-master-key", secret.path().to_str().unwrap())
+        .replace("/run/secrets/longshore-database-url", url.path().to_str().unwrap());
+    assert_ne!(text, local);
+    let config = support::file(&local);
+    let checked = longshore(&database, &["config", "check", "--config", config.path().to_str().unwrap()]);
+    assert_eq!(checked.stdout, "ok\n", "{checked:?}");
+}
+
+#[tokio::test]
 async fn applying_is_idempotent_shows_changes_and_prunes() {
     let database = Database::create().await;
     assert_eq!(apply(&database, RESOURCES, &[]).code, 1, "a pending schema is a failure");
