@@ -2,6 +2,7 @@
 
 use longshore_core::DeliveryId;
 use longshore_core::ports::StoreError;
+use uuid::Uuid;
 
 use crate::connect::Store;
 use crate::error::sort;
@@ -77,17 +78,23 @@ async fn bury(store: &Store) -> Result<(), StoreError> {
     if !someone_died {
         return Ok(());
     }
-    let buried = sqlx::query_file!("queries/bury_processes.sql", store.current_owner().as_uuid())
-        .fetch_one(store.pool())
+    // Two statements: the second must see what the dead committed until the first had their rows. Whoever stores
+    // claims holds its row (persist_events.sql), so that nothing can be committed for them in between.
+    let mut transaction = store.pool().begin().await.map_err(sort)?;
+    let dead = sqlx::query_file!("queries/bury_processes.sql", store.current_owner().as_uuid())
+        .fetch_all(&mut *transaction)
         .await
         .map_err(sort)?;
-    if buried.processes > 0 {
-        metrics::counter!("store_processes_buried_total").increment(buried.processes.unsigned_abs());
-        tracing::info!(
-            processes = buried.processes,
-            deliveries = buried.deliveries,
-            "took over what dead processes left behind"
-        );
+    if dead.is_empty() {
+        return transaction.rollback().await.map_err(sort);
     }
+    let (ids, oldest): (Vec<Uuid>, Vec<Uuid>) = dead.iter().map(|process| (process.id, process.oldest)).unzip();
+    let freed = sqlx::query_file_scalar!("queries/free_claims.sql", &ids, &oldest)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(sort)?;
+    transaction.commit().await.map_err(sort)?;
+    metrics::counter!("store_processes_buried_total").increment(dead.len() as u64);
+    tracing::info!(processes = dead.len(), deliveries = freed, "took over what dead processes left behind");
     Ok(())
 }
