@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    missing_docs,
     reason = "a bench whose fixed input is wrong has no better answer"
 )]
 

@@ -49,7 +49,7 @@ async fn every_example_is_understood() {
     }
 
     let secret = support::file(support::MASTER_KEY);
-    let url = support::file(&database.url);
+    let url = support::file(&database.url());
     let text = std::fs::read_to_string(example("longshore.toml")).unwrap();
     let local = text
         .replace("/run/secrets/longshore-master-key", secret.path().to_str().unwrap())

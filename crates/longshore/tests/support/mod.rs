@@ -11,7 +11,7 @@ use longshore_store::{Keys, Settings, Store};
 use longshore_testkit::database::{TestDatabase, fresh_database};
 use tempfile::NamedTempFile;
 
-const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+pub(crate) const MASTER_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 /// An API key in the v1 contract's form.
 pub(crate) const API_KEY: &str =
@@ -24,6 +24,11 @@ pub(crate) struct Database(TestDatabase);
 impl Database {
     pub(crate) async fn create() -> Self {
         Self(fresh_database().await)
+    }
+
+    /// Its address.
+    pub(crate) fn url(&self) -> String {
+        self.0.url()
     }
 
     /// What a process needs: this database, and webhooks to this machine.
