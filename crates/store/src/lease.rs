@@ -88,7 +88,8 @@ async fn bury(store: &Store) -> Result<(), StoreError> {
     if dead.is_empty() {
         return transaction.rollback().await.map_err(sort);
     }
-    let (ids, oldest): (Vec<Uuid>, Vec<Uuid>) = dead.iter().map(|process| (process.id, process.oldest)).unzip();
+    let (ids, oldest): (Vec<Uuid>, Vec<Uuid>) =
+        dead.iter().map(|process| (process.id, process.oldest)).unzip();
     let freed = sqlx::query_file_scalar!("queries/free_claims.sql", &ids, &oldest)
         .fetch_one(&mut *transaction)
         .await

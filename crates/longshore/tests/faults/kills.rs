@@ -37,7 +37,8 @@ async fn ten_kills_at_random_moments_lose_and_double_nothing() {
 
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
 
-    tally.assert_exactly_once_stored(&format!("{KILLS} kills, back at work after {longest:?} at the longest"));
+    tally
+        .assert_exactly_once_stored(&format!("{KILLS} kills, back at work after {longest:?} at the longest"));
     for identity in Identity::ALL {
         let count = published.confirmed.keys().filter(|number| Identity::of(**number) == identity).count();
         assert!(count > 500, "{identity:?}: {count}");
@@ -73,7 +74,9 @@ async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event() {
 
         let redelivered = metric(&gateway, "ingest_messages_redelivered_total").await;
         let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
-        tally.assert_exactly_once_stored(&format!("kill before acknowledgement, {kind:?}, {redelivered} known"));
+        tally.assert_exactly_once_stored(&format!(
+            "kill before acknowledgement, {kind:?}, {redelivered} known"
+        ));
         assert_eq!(redelivered, f64::from(MESSAGES));
         assert_eq!(stage.count("SELECT count(*) FROM deliveries").await, i64::from(MESSAGES) + 1);
         stage.queue.clone().delete().await;
@@ -85,13 +88,15 @@ async fn a_second_gateway_takes_over_the_claims_of_a_killed_one_within_its_lease
     let stage = Stage::new(QueueKind::Classic).await;
     // So slow that claims are held at every moment.
     stage.receiver.script("/hook", [Reply::default().after(Duration::from_millis(200))]);
-    stage.apply(
-        &[Endpoint { keys: ", max_concurrency: 500", ..Endpoint::at(stage.receiver.url("/hook")) }],
-        stage.rabbit.url(),
-    )
-    .await;
+    stage
+        .apply(
+            &[Endpoint { keys: ", max_concurrency: 500", ..Endpoint::at(stage.receiver.url("/hook")) }],
+            stage.rabbit.url(),
+        )
+        .await;
     let mut victim = stage.setup().start().await;
-    let id: String = sqlx::query_scalar("SELECT id::text FROM processes").fetch_one(&stage.pool).await.unwrap();
+    let id: String =
+        sqlx::query_scalar("SELECT id::text FROM processes").fetch_one(&stage.pool).await.unwrap();
     let mut other = stage.setup().start().await;
     let load = Load::start(stage.rabbit.url(), stage.queue.name(), 300, broadcast);
     let held = || async {
@@ -106,12 +111,17 @@ async fn a_second_gateway_takes_over_the_claims_of_a_killed_one_within_its_lease
     assert!(orphans > 0, "it died with claims");
 
     while held().await > 0 {
-        assert!(killed.elapsed() < LEASE + Duration::from_secs(2), "the claims are taken over within the lease");
+        assert!(
+            killed.elapsed() < LEASE + Duration::from_secs(2),
+            "the claims are taken over within the lease"
+        );
         sleep(Duration::from_millis(50)).await; // another process gives no signal
     }
     let taken_over = killed.elapsed();
     let published = load.stop().await;
 
     let tally = stage.finish(&mut other, &published, PATIENCE).await;
-    tally.assert_exactly_once_stored(&format!("two gateways, {orphans} claims taken over after {taken_over:?}"));
+    tally.assert_exactly_once_stored(&format!(
+        "two gateways, {orphans} claims taken over after {taken_over:?}"
+    ));
 }

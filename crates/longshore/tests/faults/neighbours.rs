@@ -34,7 +34,10 @@ fn latencies(stage: &Stage, published: &Published, from: u64) -> Vec<Duration> {
     for request in stage.receiver.requests() {
         first.entry(request.json()["n"].as_u64().unwrap()).or_insert(request.at);
     }
-    let counted = published.confirmed.iter().filter(|(number, _)| **number >= from && **number % (HEALTHY + 1) < HEALTHY);
+    let counted = published
+        .confirmed
+        .iter()
+        .filter(|(number, _)| **number >= from && **number % (HEALTHY + 1) < HEALTHY);
     let mut latencies: Vec<Duration> =
         counted.map(|(number, at)| first[number].saturating_duration_since(*at)).collect();
     latencies.sort_unstable();
@@ -42,7 +45,8 @@ fn latencies(stage: &Stage, published: &Published, from: u64) -> Vec<Duration> {
 }
 
 async fn phase(stage: &Stage, first: u64, events: usize) -> Vec<Duration> {
-    let load = Load::start(stage.rabbit.url(), stage.queue.name(), RATE, move |number| single(first + number));
+    let load =
+        Load::start(stage.rabbit.url(), stage.queue.name(), RATE, move |number| single(first + number));
     let healthy = events * usize::try_from(HEALTHY).unwrap() / usize::try_from(HEALTHY + 1).unwrap();
     let before = stage.receiver.count();
     stage.receiver.wait_for(before + healthy, Duration::from_secs(120)).await;

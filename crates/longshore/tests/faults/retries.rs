@@ -37,7 +37,11 @@ async fn assert_on_schedule(stage: &Stage, deliveries: usize, outcome: &str) {
         for (pair, delay) in delivery.windows(2).zip(DELAYS) {
             let waited = Duration::from_micros(u64::try_from(pair[1].1 - pair[0].2).unwrap());
             let late = waited.checked_sub(delay);
-            assert!(late.is_some_and(|late| late <= LATE), "attempt {}: {waited:?} after a failure", pair[1].0);
+            assert!(
+                late.is_some_and(|late| late <= LATE),
+                "attempt {}: {waited:?} after a failure",
+                pair[1].0
+            );
             latest = latest.max(late.unwrap());
         }
     }

@@ -1,6 +1,7 @@
 //! The verdict of a run: what was published against what is stored and what arrived.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::time::Duration;
 
 use longshore_testkit::gateway::Gateway;
@@ -38,16 +39,31 @@ pub(crate) struct Tally {
 impl Tally {
     /// Asserts that everything published is stored exactly once and delivered at least once.
     pub(crate) fn assert_exactly_once_stored(&self, scenario: &str) {
-        eprintln!("{scenario}: {self:?}");
+        eprintln!("{scenario}: {self}");
         assert!(self.published > 0, "{scenario}: nothing was published");
         let faults = [self.lost, self.undelivered, self.doubled, self.foreign];
-        assert_eq!(faults, [0; 4], "{scenario}: lost, undelivered, doubled, foreign in {self:?}");
+        assert_eq!(faults, [0; 4], "{scenario}: lost, undelivered, doubled, foreign: {self}");
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "published {}, unconfirmed {}, stored {}, delivered {}, lost {}, doubled {}, sent again {}",
+            self.published, self.unsure, self.stored, self.delivered, self.lost, self.doubled, self.repeated
+        )
     }
 }
 
 impl Stage {
     /// Waits until the gateway is through with everything, stops it, which must succeed, and counts.
-    pub(crate) async fn finish(&self, gateway: &mut Gateway, published: &Published, patience: Duration) -> Tally {
+    pub(crate) async fn finish(
+        &self,
+        gateway: &mut Gateway,
+        published: &Published,
+        patience: Duration,
+    ) -> Tally {
         self.settle(published.confirmed.len(), patience).await;
         assert_eq!(gateway.sigterm(patience).await.code(), Some(0), "the gateway stops with success");
         // What it had not acknowledged would be ready again now.
@@ -93,8 +109,11 @@ impl Stage {
 
     /// How many events there are of each number.
     pub(crate) async fn numbers(&self) -> HashMap<u64, usize> {
-        let query = "SELECT (convert_from(body, 'UTF8')::json ->> 'n')::bigint, count(*) FROM events GROUP BY 1";
+        let query =
+            "SELECT (convert_from(body, 'UTF8')::json ->> 'n')::bigint, count(*) FROM events GROUP BY 1";
         let rows: Vec<(i64, i64)> = sqlx::query_as(query).fetch_all(&self.pool).await.unwrap();
-        rows.into_iter().map(|(number, count)| (number.try_into().unwrap(), count.try_into().unwrap())).collect()
+        rows.into_iter()
+            .map(|(number, count)| (number.try_into().unwrap(), count.try_into().unwrap()))
+            .collect()
     }
 }
