@@ -45,7 +45,10 @@ pub(crate) async fn heartbeat(store: &Store, oldest: DeliveryId) -> Result<bool,
         store.join(oldest).await?;
         tracing::warn!(process.id = %lost, "lease lost: another process took over the claims");
     }
-    bury(store).await?;
+    // The lease is renewed, or its loss is noticed: neither may be forgotten because of the dead.
+    if let Err(error) = bury(store).await {
+        tracing::warn!(%error, "nothing taken over from dead processes; trying again at the next heartbeat");
+    }
     Ok(is_alive)
 }
 
@@ -78,24 +81,24 @@ async fn bury(store: &Store) -> Result<(), StoreError> {
     if !someone_died {
         return Ok(());
     }
-    // Two statements: the second must see what the dead committed until the first had their rows. Whoever stores
-    // claims holds its row (persist_events.sql), so that nothing can be committed for them in between.
     let mut transaction = store.pool().begin().await.map_err(sort)?;
-    let dead = sqlx::query_file!("queries/bury_processes.sql", store.current_owner().as_uuid())
+    let dead = sqlx::query_file!("queries/find_dead_processes.sql", store.current_owner().as_uuid())
         .fetch_all(&mut *transaction)
         .await
         .map_err(sort)?;
-    if dead.is_empty() {
-        return transaction.rollback().await.map_err(sort);
-    }
-    let (ids, oldest): (Vec<Uuid>, Vec<Uuid>) =
-        dead.iter().map(|process| (process.id, process.oldest)).unzip();
-    let freed = sqlx::query_file_scalar!("queries/free_claims.sql", &ids, &oldest)
+    let dead: Vec<Uuid> = dead.into_iter().map(|row| row.id).collect();
+    let buried = sqlx::query_file!("queries/bury_processes.sql", &dead)
         .fetch_one(&mut *transaction)
         .await
         .map_err(sort)?;
     transaction.commit().await.map_err(sort)?;
-    metrics::counter!("store_processes_buried_total").increment(dead.len() as u64);
-    tracing::info!(processes = dead.len(), deliveries = freed, "took over what dead processes left behind");
+    if buried.processes > 0 {
+        metrics::counter!("store_processes_buried_total").increment(buried.processes.unsigned_abs());
+        tracing::info!(
+            processes = buried.processes,
+            deliveries = buried.deliveries,
+            "took over what dead processes left behind"
+        );
+    }
     Ok(())
 }
