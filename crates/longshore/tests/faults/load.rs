@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use longshore_core::{Clock, SystemClock};
 use longshore_testkit::rabbitmq::{Outgoing, Rabbit};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
@@ -140,11 +141,6 @@ pub(crate) fn broadcast(number: u64) -> Outgoing {
     identified(number, Identity::of(number)).header("x-convoy-message-type", "broadcast")
 }
 
-/// A broadcast event with that number and an identity by name and time.
-pub(crate) fn dated(number: u64) -> Outgoing {
-    identified(number, Identity::Dated).header("x-convoy-message-type", "broadcast")
-}
-
 fn identified(number: u64, identity: Identity) -> Outgoing {
     let message = Outgoing::new(format!(r#"{{"event_type": "fault.test", "data": {{"n": {number}}}}}"#));
     match identity {
@@ -155,5 +151,5 @@ fn identified(number: u64, identity: Identity) -> Outgoing {
 }
 
 fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemClock.now().as_secs().try_into().unwrap()
 }

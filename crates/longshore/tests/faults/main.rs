@@ -7,9 +7,10 @@
 //! Outages stop servers of their own, everything else uses the servers that the environment names. Run it alone and
 //! with `--test-threads=1`, as `scripts/test` does; `--nocapture` shows the figures.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stderr, reason = "the figures of each run are for people")]
 
+mod following;
 mod http;
 mod kills;
 mod load;

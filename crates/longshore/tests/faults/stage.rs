@@ -96,8 +96,8 @@ impl Stage {
 
     /// Asks the broker over a new connection from now on: the old one ended with it.
     pub(crate) async fn reconnect(&mut self) {
-        self.rabbit = Rabbit::connect_to(&self.rabbit.url().to_owned()).await;
-        self.queue = self.rabbit.existing(&self.queue.name().to_owned());
+        self.rabbit = Rabbit::connect_to(self.rabbit.url()).await;
+        self.queue = self.rabbit.existing(self.queue.name());
     }
 
     /// How to start a gateway here.

@@ -1,6 +1,7 @@
 //! The verdict of a run: what was published against what is stored and what arrived.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::time::Duration;
 
 use longshore_testkit::gateway::Gateway;
@@ -38,10 +39,20 @@ pub(crate) struct Tally {
 impl Tally {
     /// Asserts that everything published is stored exactly once and delivered at least once.
     pub(crate) fn assert_exactly_once_stored(&self, scenario: &str) {
-        eprintln!("{scenario}: {self:?}");
+        eprintln!("{scenario}: {self}");
         assert!(self.published > 0, "{scenario}: nothing was published");
         let faults = [self.lost, self.undelivered, self.doubled, self.foreign];
-        assert_eq!(faults, [0; 4], "{scenario}: lost, undelivered, doubled, foreign in {self:?}");
+        assert_eq!(faults, [0; 4], "{scenario}: lost, undelivered, doubled, foreign: {self}");
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "published {}, unconfirmed {}, stored {}, delivered {}, lost {}, doubled {}, sent again {}",
+            self.published, self.unsure, self.stored, self.delivered, self.lost, self.doubled, self.repeated
+        )
     }
 }
 
