@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) pool: PgPool,
     pub(crate) keys: Keys,
     pub(crate) lease: Duration,
+    /// No call of the hot path takes longer: a connection, a statement, and a moment on the wire.
+    pub(crate) deadline: Duration,
     pub(crate) owner: RwLock<ProcessId>,
     /// Lower bound, in milliseconds, of the oldest partition: where derived ids begin to find a place.
     pub(crate) floor_ms: AtomicI64,
@@ -87,6 +89,7 @@ pub async fn connect(settings: &Settings, keys: Keys) -> Result<Store, StoreErro
         pool,
         keys,
         lease: settings.lease,
+        deadline: settings.connect_timeout + settings.statement_timeout + Duration::from_secs(2),
         owner: RwLock::new(new_process_id()),
         floor_ms: AtomicI64::new(i64::MAX),
     };
@@ -109,7 +112,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(self.pool()).await.map(drop).map_err(sort)
+        self.within(async {
+            let mut connection = self.checkout().await?;
+            let answer = sqlx::query("SELECT 1").execute(&mut *connection).await.map(drop).map_err(sort);
+            connection.end(answer)
+        })
+        .await
     }
 
     /// Closes every connection.

@@ -8,6 +8,7 @@ use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, Next, Outcom
 use longshore_core::{
     DeliveryId, DeliveryState, EndpointId, EventId, ProcessId, ProjectId, SourceId, SubscriptionId, Timestamp,
 };
+use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -20,14 +21,20 @@ impl DeliveryQueue for Store {
     }
 
     async fn heartbeat(&self, oldest: DeliveryId) -> Result<bool, StoreError> {
-        crate::lease::heartbeat(self, oldest).await
+        self.within(crate::lease::heartbeat(self, oldest)).await
     }
 
     async fn waiting(&self, max: u32) -> Result<Vec<Waiting>, StoreError> {
-        let rows = sqlx::query_file!("queries/waiting_endpoints.sql", i64::from(max))
-            .fetch_all(self.pool())
-            .await
-            .map_err(sort)?;
+        let rows = self
+            .within(async {
+                let mut connection = self.checkout().await?;
+                let rows = sqlx::query_file!("queries/waiting_endpoints.sql", i64::from(max))
+                    .fetch_all(&mut *connection)
+                    .await
+                    .map_err(sort);
+                connection.end(rows)
+            })
+            .await?;
         let waiting = rows.into_iter().map(|row| Waiting {
             endpoint: EndpointId::from_uuid(row.endpoint_id),
             due_in: Duration::from_secs_f64(row.due_in_seconds.clamp(0.0, 1e9)),
@@ -39,16 +46,22 @@ impl DeliveryQueue for Store {
         let owner = self.current_owner();
         let endpoints: Vec<Uuid> = demand.iter().map(|d| d.endpoint.as_uuid()).collect();
         let room: Vec<i32> = demand.iter().map(|d| i32::try_from(d.max).unwrap_or(i32::MAX)).collect();
-        let rows = sqlx::query_file!(
-            "queries/claim_due.sql",
-            &endpoints,
-            &room,
-            lease.as_secs_f64(),
-            owner.as_uuid()
-        )
-        .fetch_all(self.pool())
-        .await
-        .map_err(sort)?;
+        let rows = self
+            .within(async {
+                let mut connection = self.checkout().await?;
+                let rows = sqlx::query_file!(
+                    "queries/claim_due.sql",
+                    &endpoints,
+                    &room,
+                    lease.as_secs_f64(),
+                    owner.as_uuid()
+                )
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(sort);
+                connection.end(rows)
+            })
+            .await?;
         rows.into_iter()
             .map(|row| {
                 let target = target(&row.kind, row.event_endpoint_id, row.owner_id)?;
@@ -80,59 +93,71 @@ impl DeliveryQueue for Store {
         if outcomes.is_empty() {
             return Ok(0);
         }
-        // In the order of their ids: see `event_log`.
-        let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
-        sorted.sort_unstable_by_key(|outcome| outcome.delivery);
-        let bounds = (sorted[0].delivery.as_uuid(), sorted[sorted.len() - 1].delivery.as_uuid());
-        let columns = OutcomeColumns::of(&sorted);
-        let attempts = AttemptColumns::of(&sorted);
-        let mut transaction = self.pool().begin().await.map_err(sort)?;
-        let moved = sqlx::query_file_scalar!(
-            "queries/record_outcomes.sql",
-            &columns.project,
-            &columns.delivery,
-            &columns.owner,
-            &columns.attempts,
-            &columns.is_scheduled,
-            &columns.state as _,
-            &columns.delay_seconds,
-            &columns.is_attempted,
-            bounds.0,
-            bounds.1,
-        )
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(sort)?;
-        if !attempts.id.is_empty() {
-            sqlx::query_file!(
-                "queries/insert_attempts.sql",
-                &attempts.project,
-                &attempts.delivery,
-                &attempts.id,
-                &attempts.endpoint,
-                &attempts.number,
-                &attempts.started_at,
-                &attempts.duration_us,
-                &attempts.outcome as _,
-                &attempts.http_status as _,
-                &attempts.error as _,
-                &attempts.url as _,
-                &attempts.request_headers,
-                &attempts.response_headers,
-                &attempts.response_body as _,
-                &attempts.next_state as _,
-            )
-            .execute(&mut *transaction)
-            .await
-            .map_err(sort)?;
-        }
-        transaction.commit().await.map_err(sort)?;
+        let moved = self
+            .within(async {
+                let mut connection = self.checkout().await?;
+                let moved = record(&mut connection, outcomes).await;
+                connection.end(moved)
+            })
+            .await?;
         Ok(outcomes.len().saturating_sub(usize::try_from(moved).unwrap_or(0)))
     }
 
     async fn resign(&self, oldest: DeliveryId) -> Result<(), StoreError> {
-        crate::lease::resign(self, oldest).await
+        self.within(crate::lease::resign(self, oldest)).await
     }
+}
+
+/// One transaction for all outcomes; returns how many moved their delivery.
+async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Result<i64, StoreError> {
+    // In the order of their ids: see `event_log`.
+    let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
+    sorted.sort_unstable_by_key(|outcome| outcome.delivery);
+    let bounds = (sorted[0].delivery.as_uuid(), sorted[sorted.len() - 1].delivery.as_uuid());
+    let columns = OutcomeColumns::of(&sorted);
+    let attempts = AttemptColumns::of(&sorted);
+    let mut transaction = connection.begin().await.map_err(sort)?;
+    let moved = sqlx::query_file_scalar!(
+        "queries/record_outcomes.sql",
+        &columns.project,
+        &columns.delivery,
+        &columns.owner,
+        &columns.attempts,
+        &columns.is_scheduled,
+        &columns.state as _,
+        &columns.delay_seconds,
+        &columns.is_attempted,
+        bounds.0,
+        bounds.1,
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(sort)?;
+    if !attempts.id.is_empty() {
+        sqlx::query_file!(
+            "queries/insert_attempts.sql",
+            &attempts.project,
+            &attempts.delivery,
+            &attempts.id,
+            &attempts.endpoint,
+            &attempts.number,
+            &attempts.started_at,
+            &attempts.duration_us,
+            &attempts.outcome as _,
+            &attempts.http_status as _,
+            &attempts.error as _,
+            &attempts.url as _,
+            &attempts.request_headers,
+            &attempts.response_headers,
+            &attempts.response_body as _,
+            &attempts.next_state as _,
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(sort)?;
+    }
+    transaction.commit().await.map_err(sort)?;
+    Ok(moved)
 }
 
 fn bad_row(column: &str) -> StoreError {

@@ -7,7 +7,7 @@ use longshore_core::ports::{
     DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError, Stored,
 };
 use longshore_core::{EventId, ProcessId, Timestamp};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{Connection, PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -24,37 +24,35 @@ struct Fresh {
 impl EventLog for Store {
     async fn persist(&self, batch: &PersistBatch) -> Result<Vec<Stored>, StoreError> {
         let owner = self.current_owner();
-        let fresh = if batch.quarantined.is_empty() {
-            // A single statement is its own transaction: no BEGIN, no COMMIT, one round trip.
-            insert_events(self.pool(), owner, &batch.events).await?
-        } else {
-            let mut transaction = self.pool().begin().await.map_err(sort)?;
-            let fresh = insert_events(&mut *transaction, owner, &batch.events).await?;
-            insert_quarantined(&mut transaction, &batch.quarantined).await?;
-            transaction.commit().await.map_err(sort)?;
-            fresh
-        };
-        let mut stored: Vec<Stored> = batch
-            .events
-            .iter()
-            .map(|new| match fresh.get(&new.event.id) {
-                Some(Fresh { is_duplicate: true, .. }) => Stored::Duplicate,
-                Some(Fresh { owner, .. }) => Stored::New { owner: *owner },
-                None => Stored::Known,
-            })
-            .collect();
-        recognise_own(self, owner, &batch.events, &mut stored).await?;
-        Ok(stored)
+        self.within(async {
+            let mut connection = self.checkout().await?;
+            let stored = store_batch(&mut connection, owner, batch).await;
+            connection.end(stored)
+        })
+        .await
     }
 
     async fn recall(&self, batch: &PersistBatch) -> Result<Vec<Stored>, StoreError> {
-        let mut stored = vec![Stored::Known; batch.events.len()];
-        recognise_own(self, self.current_owner(), &batch.events, &mut stored).await?;
-        Ok(stored)
+        let owner = self.current_owner();
+        self.within(async {
+            let mut connection = self.checkout().await?;
+            let mut stored = vec![Stored::Known; batch.events.len()];
+            let recalled = recognise_own(&mut connection, owner, &batch.events, &mut stored).await;
+            connection.end(recalled.map(|()| stored))
+        })
+        .await
     }
 
     async fn config_version(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar!("SELECT version FROM config_version").fetch_one(self.pool()).await.map_err(sort)
+        self.within(async {
+            let mut connection = self.checkout().await?;
+            let version = sqlx::query_scalar!("SELECT version FROM config_version")
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(sort);
+            connection.end(version)
+        })
+        .await
     }
 
     fn id_window(&self) -> (Timestamp, Timestamp) {
@@ -64,6 +62,34 @@ impl EventLog for Store {
     async fn register_dynamic(&self, endpoints: &[DynamicEndpoint]) -> Result<(), StoreError> {
         crate::rows::register_dynamic(self, endpoints).await
     }
+}
+
+async fn store_batch(
+    connection: &mut PgConnection,
+    owner: ProcessId,
+    batch: &PersistBatch,
+) -> Result<Vec<Stored>, StoreError> {
+    let fresh = if batch.quarantined.is_empty() {
+        // A single statement is its own transaction: no BEGIN, no COMMIT, one round trip.
+        insert_events(&mut *connection, owner, &batch.events).await?
+    } else {
+        let mut transaction = connection.begin().await.map_err(sort)?;
+        let fresh = insert_events(&mut *transaction, owner, &batch.events).await?;
+        insert_quarantined(&mut transaction, &batch.quarantined).await?;
+        transaction.commit().await.map_err(sort)?;
+        fresh
+    };
+    let mut stored: Vec<Stored> = batch
+        .events
+        .iter()
+        .map(|new| match fresh.get(&new.event.id) {
+            Some(Fresh { is_duplicate: true, .. }) => Stored::Duplicate,
+            Some(Fresh { owner, .. }) => Stored::New { owner: *owner },
+            None => Stored::Known,
+        })
+        .collect();
+    recognise_own(connection, owner, &batch.events, &mut stored).await?;
+    Ok(stored)
 }
 
 async fn insert_events(
@@ -117,7 +143,7 @@ async fn insert_events(
 /// An event that was there already may be our own: the reply to an earlier commit of the same batch was lost. Then
 /// its deliveries carry the ids we gave them, and whoever holds them is what the row says.
 async fn recognise_own(
-    store: &Store,
+    connection: &mut PgConnection,
     owner: ProcessId,
     events: &[NewEvent],
     stored: &mut [Stored],
@@ -131,7 +157,7 @@ async fn recognise_own(
         return Ok(());
     }
     let rows = sqlx::query_file!("queries/find_deliveries.sql", &projects, &ids)
-        .fetch_all(store.pool())
+        .fetch_all(connection)
         .await
         .map_err(sort)?;
     let mut own: HashMap<EventId, bool> = HashMap::new();

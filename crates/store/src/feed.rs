@@ -158,7 +158,7 @@ impl Store {
     async fn refresh(&self, feed: &Feed) -> Result<(), StoreError> {
         let version = self.config_version().await?;
         if version != feed.config.borrow().version {
-            let fresh = self.load_config().await?;
+            let fresh = self.within(self.load_config()).await?;
             tracing::info!(config.version = fresh.version, "configuration loaded");
             feed.snapshot.send_replace(Arc::clone(&fresh.snapshot));
             feed.config.send_replace(Arc::new(fresh));

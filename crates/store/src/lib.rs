@@ -19,6 +19,7 @@
 //! | [`seal`] | credentials at rest, API key hashes |
 
 pub mod admin;
+mod checkout;
 pub mod connect;
 mod delivery_queue;
 mod error;

@@ -10,6 +10,8 @@ mod claiming;
 mod feed;
 #[path = "store/leases.rs"]
 mod leases;
+#[path = "store/outages.rs"]
+mod outages;
 #[path = "store/partitions.rs"]
 mod partitions;
 #[path = "store/persist.rs"]
