@@ -1,10 +1,6 @@
 //! What the pure rules cost for one event of 1 KB: filter, signatures, compaction of the body.
 
-#![expect(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a bench whose fixed input is wrong has no better answer"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench whose fixed input is wrong has no better answer")]
 
 use std::hint::black_box;
 
