@@ -9,7 +9,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`admin`] | the writes behind `apply` |
-//! | [`connect`] | settings, the pool, [`Store`] |
+//! | [`mod@connect`] | settings, the pool, [`Store`] |
 //! | [`migrate`] | the schema's version |
 //! | `event_log` | ingest's transaction |
 //! | `delivery_queue` | claims, outcomes |
