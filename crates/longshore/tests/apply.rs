@@ -46,8 +46,8 @@ async fn every_example_is_understood() {
         assert_eq!(dry.code, 0, "{name}: {dry:?}");
     }
 
-    let secret = support::file("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
-    let url = support::file("postgres://localhost/longshore");
+    let secret = support::file(support::MASTER_KEY);
+    let url = support::file(&database.url);
     let text = std::fs::read_to_string(example("longshore.toml")).unwrap();
     let local = text
         .replace("/run/secrets/longshore-master-key", secret.path().to_str().unwrap())
