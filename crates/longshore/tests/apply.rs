@@ -56,7 +56,8 @@ async fn every_example_is_understood() {
     let config = support::file(&local);
     // Without the environment of the other runs: a setting and its twin, both given, are a fault.
     let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_longshore"));
-    let checked = check.args(["config", "check", "--config"]).arg(config.path()).env_clear().output().unwrap();
+    let checked =
+        check.args(["config", "check", "--config"]).arg(config.path()).env_clear().output().unwrap();
     assert_eq!(String::from_utf8_lossy(&checked.stdout), "ok\n", "{checked:?}");
 }
 
