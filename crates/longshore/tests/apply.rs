@@ -47,7 +47,7 @@ async fn every_example_is_understood() {
     }
 
     let secret = support::file(support::MASTER_KEY);
-    let url = support::file(&database.url);
+    let url = support::file(&database.url());
     let text = std::fs::read_to_string(example("longshore.toml")).unwrap();
     let local = text
         .replace("/run/secrets/longshore-master-key", secret.path().to_str().unwrap())
@@ -105,7 +105,6 @@ async fn applying_is_idempotent_shows_changes_and_prunes() {
     let pruned = apply(&database, empty, &["--prune"]);
     assert!(pruned.stdout.ends_with("0 created, 0 changed, 6 deleted\n"), "{pruned:?}");
     assert_eq!(apply(&database, empty, &["--prune"]).stdout.trim(), "no changes");
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -121,7 +120,6 @@ async fn what_is_applied_is_what_processes_load() {
     assert_eq!(config.sources.len(), 1);
     assert_eq!(config.sources[0].config.expose(), r#"{"queue":"q","urls":["amqp://me:hunter2@broker/"]}"#);
     assert_eq!(config.api_keys.len(), 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -137,7 +135,6 @@ async fn a_clash_names_the_resource_and_changes_nothing() {
     assert!(clash.stderr.contains("API key `l`: the same key is stored"), "{clash:?}");
     let config = database.store().await.load_config().await.unwrap();
     assert_eq!(config.api_keys.len(), 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -155,5 +152,4 @@ async fn faults_of_a_file_and_of_the_configuration_exit_with_2() {
     assert!(checked.stderr.contains("longshore migrate up"), "{checked:?}");
     longshore(&database, &["migrate", "up"]);
     assert_eq!(longshore(&database, &["config", "check", "--connect"]).stdout, "ok\n");
-    database.drop().await;
 }

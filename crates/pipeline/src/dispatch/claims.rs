@@ -61,8 +61,8 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
     /// Runs until `stop` is cancelled.
     pub(super) async fn run(mut self) {
         let mut hints: BinaryHeap<Reverse<Instant>> = BinaryHeap::new();
-        // Whether more is due than memory had room for: then released room is a reason to look again.
-        let mut is_short_of_room = false;
+        // Whether more may be due than memory had room for: then released room is a reason to look again.
+        let mut may_have_more = false;
         let mut last = Instant::now();
         let mut failing = false;
         loop {
@@ -76,7 +76,7 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
                     }
                     continue;
                 }
-                () = room_after(&self.ledger, last + APART), if is_short_of_room => {}
+                () = room_after(&self.ledger, last + APART), if may_have_more => {}
                 () = tokio::time::sleep_until(next) => {}
             }
             last = Instant::now();
@@ -87,7 +87,7 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
                 continue;
             }
             match self.look().await {
-                Ok(short) => (is_short_of_room, failing) = (short, false),
+                Ok(more) => (may_have_more, failing) = (more, false),
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "no claims; going on trying");
@@ -97,7 +97,8 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
         }
     }
 
-    /// One poll. True when there was more than room for it.
+    /// One poll. True when it took all it had room for, so that there may be more. An endpoint without any room is no reason
+    /// to look again before the next regular poll: it does not move, or has a second's work in memory.
     async fn look(&self) -> Result<bool, StoreError> {
         let waiting = self.queue.waiting(ENDPOINTS).await?;
         let due: HashSet<EndpointId> = waiting
@@ -113,7 +114,6 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
         let snapshot = Arc::clone(&self.config.borrow());
         let mut demand = Vec::new();
         let mut longest = Duration::ZERO;
-        let mut is_short_of_room = false;
         let mut newest = None;
         for endpoint in due {
             // What belongs to an endpoint that is gone or switched off is claimed to be discarded.
@@ -133,28 +133,27 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
                 }
             };
             let room = self.ledger.reserve_claims(endpoint, concurrency, PER_ENDPOINT);
-            is_short_of_room |= room == 0;
             if room > 0 {
                 longest = longest.max(timeout);
                 demand.push(Demand { endpoint, max: u32::try_from(room).unwrap_or(u32::MAX) });
             }
         }
         if demand.is_empty() {
-            return Ok(is_short_of_room);
+            return Ok(false);
         }
         // Queued behind at most twice the endpoint's concurrency, then sent.
         let lease = 3 * longest + MARGIN;
         // Measured from before the call: the database's clock starts later.
         let until = Instant::now() + lease;
         let claimed = self.queue.claim(&demand, lease).await;
-        is_short_of_room |= self.settle(&demand, claimed.as_deref().unwrap_or(&[]));
+        let may_have_more = self.settle(&demand, claimed.as_deref().unwrap_or(&[]));
         let deliveries = claimed?;
         if !deliveries.is_empty() {
             metrics::counter!("dispatch_deliveries_claimed_total").increment(deliveries.len() as u64);
             // Fails only when the dispatcher has ended; the claims end with the lease.
             let _ = self.claimed.send(Claimed { deliveries, until });
         }
-        Ok(is_short_of_room)
+        Ok(may_have_more)
     }
 
     /// Gives back the room that was not used; true when some demand was met in full, so that there may be more.
