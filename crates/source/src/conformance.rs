@@ -1,8 +1,8 @@
 //! What every source must do. A source is what passes [`run`].
 //!
 //! The suite sees a source only through the contract, and the broker only through a [`Harness`]. Its tests are
-//! chosen by the source's [`Features`]: a source that replies has no redelivery, and only a lease can run out. It
-//! panics at the first claim that does not hold, and names it.
+//! chosen by the source's [`Features`]: a source that replies has answers in place of redelivery, and only a lease can
+//! run out. It panics at the first claim that does not hold, and names it.
 //!
 //! ```no_run
 //! use std::num::NonZeroUsize;
@@ -39,10 +39,11 @@
 
 mod faults;
 mod flow;
+mod replying;
 mod settling;
 
-use std::collections::BTreeSet;
-use std::future::Future;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, ready};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -55,6 +56,17 @@ use crate::source::{Features, Source};
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long nothing must happen for the suite to believe that nothing will.
 const QUIET: Duration = Duration::from_millis(500);
+
+/// What a producer that waits is told about its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is durable.
+    Stored,
+    /// It is not known to be durable: send it again, not before this long from now.
+    Repeat(Duration),
+    /// It can never be stored, and why.
+    Refused(String),
+}
 
 /// The broker's side of the suite.
 pub trait Harness: Send {
@@ -69,7 +81,7 @@ pub trait Harness: Send {
     fn connect(&mut self, max_in_flight: NonZeroUsize) -> impl Future<Output = Self::Source> + Send;
 
     /// Publishes to the current queue, in this order, each with an id of its own. Returns when the broker has them;
-    /// a source that replies does not wait for the answers.
+    /// for a source that replies, when they are on their way: it does not wait for the answers.
     fn publish(&mut self, bodies: Vec<String>) -> impl Future<Output = ()> + Send;
 
     /// Breaks every connection of the sources on the current queue, so that they have to connect anew. False when
@@ -80,6 +92,12 @@ pub trait Harness: Send {
     /// for a source that replies, how many producers have not been told that their message is stored. Waits until
     /// the broker's count is settled.
     fn left(&mut self) -> impl Future<Output = u64> + Send;
+
+    /// For a source that replies: what the producer of each body was told in the end. Waits until everybody on the
+    /// current queue has an answer. A producer that was told that there is no room has none yet: it repeats.
+    fn answers(&mut self) -> impl Future<Output = BTreeMap<String, Answer>> + Send {
+        ready(BTreeMap::new())
+    }
 
     /// How many messages the flow test sends; less for a slow stand-in of a broker.
     fn flow_count(&self) -> usize {
@@ -98,14 +116,17 @@ pub async fn run<H: Harness>(mut harness: H) {
     settling::a_dropped_message_is_not_gone(&mut harness).await;
     settling::any_order_of_settling_is_right(&mut harness).await;
     settling::close_waits_for_tokens_and_flushes(&mut harness).await;
-    settling::close_keeps_its_deadline(&mut harness).await;
     flow::no_more_than_the_limit_is_out(&mut harness).await;
     flow::a_dropped_recv_loses_nothing(&mut harness).await;
     flow::a_long_flow_passes_a_small_window(&mut harness).await;
     if features.ordered {
         flow::messages_come_in_order(&mut harness).await;
     }
-    if !features.replies {
+    if features.replies {
+        replying::every_producer_is_told_what_became_of_its_message(&mut harness).await;
+        replying::close_answers_everybody(&mut harness).await;
+    } else {
+        settling::close_keeps_its_deadline(&mut harness).await;
         settling::a_dropped_message_comes_again(&mut harness).await;
         settling::a_retried_message_comes_again(&mut harness).await;
         faults::a_crash_before_the_ack_redelivers_the_same_position(&mut harness).await;
