@@ -84,7 +84,9 @@ async fn an_endpoint_that_hangs_does_not_slow_its_neighbours_down() {
         eleventh.count(),
     );
     assert!(p99_with <= (2 * p99_without).max(FLOOR), "p99 {p99_without:?} without, {p99_with:?} with");
-    assert_eq!(eleventh.most_in_flight(), 50, "it was busy to its limit");
+    // It earned more than it began with, and no more than its limit.
+    let most = eleventh.most_in_flight();
+    assert!((9..=50).contains(&most), "{most} at once");
     // The attempts in progress are waited for.
     assert_eq!(gateway.sigterm(PATIENCE).await.code(), Some(0));
 }
