@@ -1,5 +1,7 @@
 //! `migrate` and `apply` as people run them: the program against a real Postgres.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use support::{Database, Output, longshore};
