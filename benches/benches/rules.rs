@@ -10,6 +10,7 @@ use longshore_benches::payload;
 use longshore_core::filter::{Filter, Semantics};
 use longshore_core::signature::{self, Encoding, Hash, SigningKey};
 use longshore_core::{Timestamp, json};
+use longshore_pipeline::ingest::decode_envelope;
 use serde_json::{Value, json};
 
 fn filter(c: &mut Criterion) {
@@ -59,6 +60,11 @@ fn decode(c: &mut Criterion) {
     let compact = Bytes::from(payload::envelope("01JD0000000000000000000000", 1));
     let parsed: Value = serde_json::from_slice(&compact).unwrap();
     let pretty = Bytes::from(serde_json::to_vec_pretty(&parsed).unwrap());
+    assert!(decode_envelope(&compact).is_some());
+    let mut group = c.benchmark_group("decode");
+    group.throughput(Throughput::Bytes(compact.len() as u64));
+    group.bench_function("envelope", |b| b.iter(|| decode_envelope(black_box(&compact))));
+    group.finish();
     let mut group = c.benchmark_group("compact");
     for (name, text) in [("already_compact", compact), ("pretty", pretty)] {
         group.throughput(Throughput::Bytes(text.len() as u64));

@@ -78,3 +78,10 @@ impl<L: EventLog, C: Clock> Ingest<L, C> {
         Arc::clone(&self.config.borrow())
     }
 }
+
+/// The decoding of one envelope by itself: parsed, its `data` compacted. For benches; `None` when it is no envelope.
+#[doc(hidden)]
+#[must_use]
+pub fn decode_envelope(body: &bytes::Bytes) -> Option<bytes::Bytes> {
+    envelope::Envelope::parse(body).ok().map(|envelope| longshore_core::json::compact(envelope.data))
+}
