@@ -140,6 +140,7 @@ impl Tables {
         );
         assert!(outcome.event == delivery.event, "`event` of {outcome:?} is wrong");
         delivery.attempts = outcome.attempts;
+        delivery.counted.extend(outcome.attempt.clone());
         match outcome.next {
             Next::Success => delivery.finish(DeliveryState::Success),
             Next::Failure => delivery.finish(DeliveryState::Failure),

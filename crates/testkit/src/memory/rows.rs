@@ -38,8 +38,10 @@ pub struct StoredDelivery {
     pub owner: Option<ProcessId>,
     /// From when on anybody may claim it; `None` while it has no row in the schedule.
     pub due_at: Option<Timestamp>,
-    /// Attempts on record, in order.
+    /// Attempts on record, in order; with those whose outcome was refused because the claim was lost.
     pub history: Vec<Attempt>,
+    /// Attempts made under a claim that still held, in order: those that count.
+    pub counted: Vec<Attempt>,
 }
 
 #[derive(Clone, Copy, Debug)]
