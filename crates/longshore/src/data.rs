@@ -14,6 +14,7 @@ use longshore_core::{DeliveryId, IdGenerator, ProjectId, Snapshot, SourceId, Sys
 use longshore_pipeline::dispatch::{self, Dispatch, DispatchLimits, Guard, HttpSettings, HttpTransport};
 use longshore_pipeline::ingest::{self, Ingest, IngestLimits, Origin};
 use longshore_pipeline::{Ledger, LedgerLimits};
+use longshore_source::{Context as SourceContext, Status};
 use longshore_source_http::HttpIngestConfig;
 use longshore_store::{Config as Resources, Feed, Store};
 use rand::SeedableRng;
@@ -164,7 +165,7 @@ async fn start_http(
         let _last_answer = last_answer;
         hard.run_until_cancelled(ops::serve(listener, router, stop.soft)).await.unwrap_or(Ok(()))
     });
-    let origin = Origin { source: None, kind: "http" };
+    let origin = Origin { source: None, kind: "http", status: Status::new("http", "http") };
     tasks.spawn("HTTP ingest", Stage::Ingest, async move {
         Ok(ingest::run(source, origin, ingest, answered, stop.hard).await?)
     });
@@ -261,11 +262,14 @@ async fn run_source(
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
     let name = declared.name;
-    let origin = Origin { source: Some((consumer.source, declared.project)), kind: declared.broker.kind() };
+    let kind = declared.broker.kind();
+    let context = SourceContext { worker: consumer.worker, ..SourceContext::new(kind, &name) };
+    let status = context.status.clone();
+    let origin = Origin { source: Some((consumer.source, declared.project)), kind, status };
     match declared.broker {
         Broker::RabbitMq { config, .. } => {
-            let config = longshore_source_rabbitmq::RabbitMqConfig { name: Some(name.clone()), ..config };
-            let connected = soft.run_until_cancelled(longshore_source_rabbitmq::connect(config)).await;
+            let connecting = longshore_source_rabbitmq::connect(config, context);
+            let connected = soft.run_until_cancelled(connecting).await;
             let Some(source) = connected else { return Ok(()) };
             let source = source.with_context(|| format!("source `{name}`"))?;
             info!(source.name = name, worker = consumer.worker, "consuming");

@@ -151,6 +151,7 @@ impl Queued {
             route: Some(route),
             redelivered: false,
             attempt: None,
+            tombstone: false,
             ack,
         }
     }

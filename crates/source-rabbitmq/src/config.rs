@@ -15,8 +15,6 @@ use crate::redact::{AmqpUrl, Password};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RabbitMqConfig {
-    /// A name for logs and metrics.
-    pub name: Option<String>,
     /// AMQP URIs of the cluster's nodes, tried in turn; instead of `schema`, `host`, `hosts`, `port`, `vhost`
     /// and `auth`. A vhost in a URI is percent-encoded; none, or an empty one, is `/`.
     pub urls: Vec<AmqpUrl>,
@@ -162,7 +160,6 @@ pub struct Tls {
 impl Default for RabbitMqConfig {
     fn default() -> Self {
         Self {
-            name: None,
             urls: Vec::new(),
             schema: None,
             host: None,

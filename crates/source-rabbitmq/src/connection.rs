@@ -12,13 +12,12 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueBindOptions, Que
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, Consumer};
-use longshore_source::SourceError;
+use longshore_source::{Context, SourceError};
 use tokio::time::{sleep, timeout};
 
 use crate::address::{addresses, shown};
 use crate::config::{Argument, Declare, QueueType, RabbitMqConfig};
 use crate::error::explain;
-use crate::metrics::Meters;
 use crate::transport::dial;
 
 /// From the TCP handshake to the running subscription.
@@ -41,11 +40,11 @@ pub(crate) struct Connector {
     next: usize,
     epoch: u64,
     pauses: ExponentialBackoff,
-    meters: Meters,
+    context: Context,
 }
 
 impl Connector {
-    pub(crate) fn new(config: Arc<RabbitMqConfig>, meters: Meters) -> Result<Self, SourceError> {
+    pub(crate) fn new(config: Arc<RabbitMqConfig>, context: Context) -> Result<Self, SourceError> {
         config.validate()?;
         let nodes = addresses(&config)?;
         let pauses = ExponentialBackoffBuilder::new()
@@ -55,7 +54,7 @@ impl Connector {
             .with_max_interval(LONGEST_PAUSE)
             .with_max_elapsed_time(None)
             .build();
-        Ok(Self { config, nodes, next: 0, epoch: 0, pauses, meters })
+        Ok(Self { config, nodes, next: 0, epoch: 0, pauses, context })
     }
 
     /// Tries each node once. A node that is merely unreachable is passed over; a refusal ends it.
@@ -79,18 +78,19 @@ impl Connector {
             sleep(pause).await;
             match self.attempt(resume_at).await {
                 Ok(link) => {
-                    self.meters.reconnected();
-                    let source = self.config.name.as_deref();
-                    tracing::info!(source, queue = %self.config.queue, "consuming again");
+                    self.context.status.reconnected();
+                    tracing::info!(source.name = self.context.name, queue = %self.config.queue, "consuming again");
                     return link;
                 }
                 // Once per kind of trouble: an outage of hours is one line, and its change of shape another.
-                Err(error) if told != Some(std::mem::discriminant(&error)) => {
-                    told = Some(std::mem::discriminant(&error));
-                    let source = self.config.name.as_deref();
-                    tracing::warn!(source, queue = %self.config.queue, %error, "cannot consume; trying on");
+                Err(error) => {
+                    self.context.status.failing(&error.to_string());
+                    if told != Some(std::mem::discriminant(&error)) {
+                        told = Some(std::mem::discriminant(&error));
+                        let name = &self.context.name;
+                        tracing::warn!(source.name = name, queue = %self.config.queue, %error, "cannot consume; trying on");
+                    }
                 }
-                Err(_) => {}
             }
         }
     }
@@ -106,7 +106,7 @@ impl Connector {
         self.epoch += 1;
         let place = shown(&node);
         let subscribing = async {
-            let connection = dial(&self.config, node).await?;
+            let connection = dial(&self.config, Some(&self.context.name), node).await?;
             let (channel, consumer) = subscribe(&self.config, &connection, resume_at).await?;
             Ok(Link { epoch: self.epoch, connection, channel, consumer })
         };
@@ -123,7 +123,7 @@ pub(crate) async fn look(config: &RabbitMqConfig) -> Result<(), SourceError> {
     for node in addresses(config)? {
         let place = shown(&node);
         let looking = async {
-            let connection = dial(config, node).await?;
+            let connection = dial(config, None, node).await?;
             let found = find_queue(config, &connection).await;
             let _ = connection.close(200, ShortString::from("checked")).await;
             match found {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, DecimalValue, FieldTable};
-use longshore_source::{AckToken, Headers, Message, Position};
+use longshore_source::{AckToken, Headers, LogOffset, Message, Position};
 use serde_json::Value;
 
 /// Above this, an AMQP timestamp (seconds by the protocol) is in milliseconds, as some producers send it: it
@@ -30,6 +30,8 @@ pub(crate) fn message(delivery: Delivery, offset: Option<u64>, queue: &str, ack:
         },
         timestamp_ms: properties.timestamp().and_then(timestamp_ms),
         address: format!("{}/{}", delivery.exchange, delivery.routing_key),
+        offset: offset.map(|offset| LogOffset { log: format!("stream:{queue}").into(), offset }),
+        ..Position::default()
     };
     let table = properties.headers().as_ref();
     let mut headers: Headers = table
@@ -52,6 +54,7 @@ pub(crate) fn message(delivery: Delivery, offset: Option<u64>, queue: &str, ack:
         position,
         route: None,
         attempt,
+        tombstone: false,
         ack,
     }
 }

@@ -22,7 +22,6 @@ mod config;
 mod connection;
 mod delivery;
 mod error;
-mod metrics;
 mod recv;
 mod redact;
 mod settle;
@@ -30,7 +29,7 @@ mod stream;
 mod tags;
 mod transport;
 
-use longshore_source::SourceError;
+use longshore_source::{Context, SourceError};
 
 pub use config::{Argument, Auth, BindExchange, Declare, QueueType, RabbitMqConfig, Schema, Tls};
 pub use error::ConfigError;
@@ -42,8 +41,8 @@ pub use redact::{AmqpUrl, Password};
 /// # Errors
 /// [`SourceError::Misconfigured`] or [`SourceError::Denied`] when the settings, the queue or the rights are at
 /// fault; [`SourceError::Disconnected`] when no node could be reached, which may pass.
-pub async fn connect(config: RabbitMqConfig) -> Result<RabbitMqSource, SourceError> {
-    RabbitMqSource::connect(config).await
+pub async fn connect(config: RabbitMqConfig, context: Context) -> Result<RabbitMqSource, SourceError> {
+    RabbitMqSource::connect(config, context).await
 }
 
 /// Connects and looks the queue up, and changes nothing: says what is wrong before a source is started.

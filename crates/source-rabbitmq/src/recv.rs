@@ -4,14 +4,14 @@ use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::BasicCancelOptions;
 use lapin::types::ShortString;
-use longshore_source::{Features, Message, Receipt, Slots, Source, SourceError, Tracker, in_flight};
+use longshore_source::{Context, Features, Message, Receipt, Slots, Source, SourceError, Tracker, in_flight};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -19,7 +19,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::config::RabbitMqConfig;
 use crate::connection::{Connector, Link};
 use crate::delivery::{message, stream_offset};
-use crate::metrics::Meters;
 use crate::settle::{Handle, Live, Settler};
 use crate::stream::StreamPosition;
 
@@ -38,7 +37,7 @@ pub struct RabbitMqSource {
     stream: Arc<StreamPosition>,
     settler: Owned,
     close: oneshot::Sender<Instant>,
-    meters: Meters,
+    context: Context,
 }
 
 enum State {
@@ -57,23 +56,24 @@ impl std::fmt::Debug for RabbitMqSource {
 }
 
 impl RabbitMqSource {
-    pub(crate) async fn connect(config: RabbitMqConfig) -> Result<Self, SourceError> {
-        let meters = Meters::new(&config);
+    pub(crate) async fn connect(config: RabbitMqConfig, context: Context) -> Result<Self, SourceError> {
         let config = Arc::new(config);
-        let mut connector = Connector::new(Arc::clone(&config), meters.clone())?;
+        let mut connector = Connector::new(Arc::clone(&config), context.clone())?;
         let link = connector.first().await?;
-        tracing::info!(source = config.name.as_deref(), queue = %config.queue, "consuming");
+        context.status.consuming();
+        tracing::info!(source.name = context.name, queue = %config.queue, "consuming");
 
         let capacity = NonZeroUsize::new(config.prefetch.into()).unwrap_or(NonZeroUsize::MIN);
         let (tracker, settlements) = in_flight(capacity);
+        context.status.watch(tracker.ages());
         let (live, news) = watch::channel(Some(Live { epoch: link.epoch, channel: link.channel.clone() }));
         let stream = Arc::new(StreamPosition::default());
         let (close, closing) = oneshot::channel();
-        let settler = Settler::new(settlements, news, Arc::clone(&stream), meters.clone());
+        let settler = Settler::new(settlements, news, Arc::clone(&stream), context.status.clone());
         let settler = Owned(tokio::spawn(settler.run(closing)));
         let state =
             State::Up { link: Box::new(link), connector: Box::new(connector), worked: false, ended: None };
-        Ok(Self { config, state, tracker, live, stream, settler, close, meters })
+        Ok(Self { config, state, tracker, live, stream, settler, close, context })
     }
 
     /// Waits until there is a link that has not ended. Cancel-safe.
@@ -100,10 +100,10 @@ impl RabbitMqSource {
         else {
             return;
         };
-        let source = self.config.name.as_deref();
         let reason = ended.unwrap_or_default();
-        tracing::warn!(source, queue = %self.config.queue, reason, "subscription ended; connecting again");
+        tracing::warn!(source.name = self.context.name, queue = %self.config.queue, reason, "subscription ended; connecting again");
         self.live.send_replace(None);
+        self.context.status.connecting();
         if worked {
             connector.worked();
         }
@@ -117,7 +117,7 @@ impl RabbitMqSource {
     }
 
     /// Takes what the client has buffered, at least one message unless the subscription has ended.
-    fn poll_take(&mut self, slots: &mut Slots<Handle>, cx: &mut Context<'_>) -> Poll<Vec<Message>> {
+    fn poll_take(&mut self, slots: &mut Slots<Handle>, cx: &mut task::Context<'_>) -> Poll<Vec<Message>> {
         let State::Up { link, worked, ended, .. } = &mut self.state else { return Poll::Ready(Vec::new()) };
         let mut taken = Vec::new();
         if !link.channel.status().connected() {
@@ -129,7 +129,7 @@ impl RabbitMqSource {
             match link.consumer.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(delivery))) => {
                     *worked = true;
-                    self.meters.received(1);
+                    self.context.status.received(1);
                     taken.extend(fill(slots, link.epoch, delivery, &self.config.queue, &self.stream));
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -149,7 +149,7 @@ impl RabbitMqSource {
 }
 
 /// Why the channel of `link` is closed, as far as the client says.
-fn last_words(link: &mut Link, cx: &mut Context<'_>) -> String {
+fn last_words(link: &mut Link, cx: &mut task::Context<'_>) -> String {
     while let Poll::Ready(Some(next)) = link.consumer.poll_next_unpin(cx) {
         if let Err(error) = next {
             return error.to_string();
@@ -166,7 +166,7 @@ fn fill(
     stream: &StreamPosition,
 ) -> Option<Message> {
     let offset = stream_offset(&delivery);
-    let ack = slots.fill(Handle { epoch, tag: delivery.delivery_tag, offset })?;
+    let ack = slots.fill_sized(Handle { epoch, tag: delivery.delivery_tag, offset }, delivery.data.len())?;
     if offset.is_some_and(|offset| !stream.read(epoch, offset)) {
         // Settled before; only the broker's window needs the acknowledgement.
         ack.ack(Receipt::default());

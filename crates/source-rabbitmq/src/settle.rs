@@ -10,11 +10,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
-use longshore_source::{Settled, Settlement, Settlements};
+use longshore_source::{Settled, Settlement, Settlements, Status};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::metrics::Meters;
 use crate::stream::StreamPosition;
 use crate::tags::Tags;
 
@@ -54,7 +53,7 @@ pub(crate) struct Settler {
     /// Messages that wait before they are requeued, by the time when they are due. Each keeps its slot.
     held: BTreeMap<(Instant, u64), Settlement<Handle>>,
     stream: Arc<StreamPosition>,
-    meters: Meters,
+    status: Status,
     /// Acknowledgements that did not reach the broker since `close` was called.
     lost: u64,
     closing: bool,
@@ -65,7 +64,7 @@ impl Settler {
         settlements: Settlements<Handle>,
         live: watch::Receiver<Option<Live>>,
         stream: Arc<StreamPosition>,
-        meters: Meters,
+        status: Status,
     ) -> Self {
         let mut this = Self {
             settlements,
@@ -75,7 +74,7 @@ impl Settler {
             tags: Tags::default(),
             held: BTreeMap::new(),
             stream,
-            meters,
+            status,
             lost: 0,
             closing: false,
         };
@@ -132,7 +131,7 @@ impl Settler {
     }
 
     fn forget(&mut self) {
-        self.meters.stale(self.held.len());
+        self.status.stale(self.held.len());
         self.held.clear();
         self.tags = Tags::default();
         self.current = None;
@@ -155,7 +154,7 @@ impl Settler {
         for settlement in round.drain(..) {
             let Handle { epoch, tag, offset } = settlement.handle;
             if self.current.as_ref().is_none_or(|live| live.epoch != epoch) {
-                self.meters.stale(1);
+                self.status.stale(1);
                 self.lost += u64::from(self.closing && matches!(settlement.how, Settled::Ack(_)));
                 continue;
             }
@@ -198,13 +197,13 @@ impl Settler {
             return true;
         }
         let Some(live) = self.current.clone() else {
-            self.meters.stale(messages.len());
+            self.status.stale(messages.len());
             return false;
         };
         if messages.iter().any(|message| message.handle.offset.is_some()) {
             // A stream takes nothing back. Its reader goes back instead, to the lowest unsettled offset.
             self.stream.rewind(live.epoch);
-            self.meters.requeued(messages.len());
+            self.status.returned(messages.len());
             return true;
         }
         let tags = self.settle_tags(&messages);
@@ -212,11 +211,11 @@ impl Settler {
         let nacks = tags.iter().map(|tag| live.channel.basic_nack(*tag, options));
         match write(&mut self.live, join_all(nacks)).await {
             Ok(()) => {
-                self.meters.requeued(messages.len());
+                self.status.returned(messages.len());
                 true
             }
             Err(error) => {
-                self.meters.stale(messages.len());
+                self.status.stale(messages.len());
                 self.give_up(&live, &error).await;
                 false
             }
@@ -234,7 +233,7 @@ impl Settler {
         let singles = plan.singles.iter().map(|tag| live.channel.basic_ack(*tag, BasicAckOptions::default()));
         let acks = join_all(prefix.into_iter().chain(singles));
         match write(&mut self.live, acks).await {
-            Ok(()) => self.meters.acked(messages.len()),
+            Ok(()) => self.status.acked(messages.len()),
             Err(error) => {
                 self.lose(messages.len());
                 self.give_up(&live, &error).await;
@@ -243,7 +242,7 @@ impl Settler {
     }
 
     fn lose(&mut self, acks: usize) {
-        self.meters.stale(acks);
+        self.status.stale(acks);
         self.lost += if self.closing { acks as u64 } else { 0 };
     }
 
@@ -260,7 +259,7 @@ impl Settler {
 
 impl Drop for Settler {
     fn drop(&mut self) {
-        self.meters.ended();
+        self.status.stopped();
     }
 }
 

@@ -24,13 +24,16 @@ use crate::error::explain;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects to `node`. Dropping the future ends the attempt.
-pub(crate) async fn dial(config: &RabbitMqConfig, node: AMQPUri) -> Result<Connection, SourceError> {
+pub(crate) async fn dial(
+    config: &RabbitMqConfig,
+    name: Option<&str>,
+    node: AMQPUri,
+) -> Result<Connection, SourceError> {
     let doing = format!("connecting to `{}`", shown(&node));
     let tls =
         if node.scheme == AMQPScheme::AMQPS { read_tls(config).await? } else { OwnedTLSConfig::default() };
     let runtime = lapin::runtime::default_runtime().map_err(|error| explain(&error, &doing))?;
-    let name =
-        config.name.as_ref().map_or_else(|| "longshore".to_owned(), |name| format!("longshore {name}"));
+    let name = name.map_or_else(|| "longshore".to_owned(), |name| format!("longshore {name}"));
     let properties = ConnectionProperties::default().with_connection_name(LongString::from(name));
     let attempt = Attempt::default();
     let socket = Arc::clone(&attempt.socket);

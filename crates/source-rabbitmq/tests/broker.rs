@@ -11,9 +11,9 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use longshore_source::{Message, Receipt, Source, SourceError};
 use longshore_source_rabbitmq::{
-    Argument, Auth, BindExchange, Declare, QueueType, RabbitMqConfig, RabbitMqSource, check, connect,
+    Argument, Auth, BindExchange, Declare, QueueType, RabbitMqConfig, RabbitMqSource, check,
 };
-use support::{Broker, Wire, config, unique};
+use support::{Broker, Wire, config, connect, unique};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -260,8 +260,7 @@ async fn what_happens_is_counted() {
     broker.declare(&queue, "classic").await;
     broker.publish(&queue, bodies(5)).await;
     let wire = Wire::start().await;
-    let named = RabbitMqConfig { name: Some(queue.clone()), ..wire.config(&queue) };
-    let mut source = connect(named).await.unwrap();
+    let mut source = connect(wire.config(&queue)).await.unwrap();
     let meter = |name: &str| meters.read(&format!("{name} kind=rabbitmq source={queue}"));
     let settled =
         |how: &str| meters.read(&format!("source_settled_total kind=rabbitmq source={queue} how={how}"));

@@ -6,8 +6,8 @@ mod support;
 use std::num::NonZeroUsize;
 
 use longshore_source::conformance::{self, Harness};
-use longshore_source_rabbitmq::{RabbitMqConfig, RabbitMqSource, connect};
-use support::{Broker, Wire, unique};
+use longshore_source_rabbitmq::{RabbitMqConfig, RabbitMqSource};
+use support::{Broker, Wire, connect, unique};
 
 struct Queues {
     broker: Broker,

@@ -1,9 +1,13 @@
-//! Bounds what is in flight: a slot per message, reserved before it is fetched, given back when it is settled.
+//! Bounds what is in flight: a slot per message, reserved before it is fetched, given back when it is settled; and
+//! bytes, counted when they are known.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use crate::ack::{AckToken, Settled};
 
@@ -16,13 +20,104 @@ pub struct Settlement<H> {
     /// How it ended.
     pub how: Settled,
     /// Held until the settlement is processed, so that `max_in_flight` counts messages the broker still counts.
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
+}
+
+/// A slot that is filled. Dropping it makes room.
+#[derive(Debug)]
+struct Slot {
+    _permit: OwnedSemaphorePermit,
+    ages: Ages,
+    number: u64,
+    bytes: usize,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.ages.gone(self.number, self.bytes);
+    }
+}
+
+/// What is out: how many messages and bytes, and since when. Cheap to clone; outlives both halves.
+#[derive(Clone, Debug)]
+pub struct Ages {
+    out: Arc<Mutex<Out>>,
+    freed: Arc<Notify>,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Out {
+    /// Since when each message is out, in the order in which they were handed out; `None` once it is not any more.
+    since: VecDeque<Option<Instant>>,
+    /// The number of the first one.
+    first: u64,
+    count: usize,
+    bytes: usize,
+}
+
+impl Ages {
+    fn new(max_bytes: usize) -> Self {
+        Self { out: Arc::default(), freed: Arc::default(), max_bytes }
+    }
+
+    /// How many messages are out, and how long the oldest has been.
+    #[must_use]
+    pub fn read(&self) -> (usize, Option<Duration>) {
+        let out = self.lock();
+        (out.count, out.since.front().copied().flatten().map(|since| since.elapsed()))
+    }
+
+    fn handed_out(&self, bytes: usize) -> u64 {
+        let now = Instant::now();
+        let mut out = self.lock();
+        out.since.push_back(Some(now));
+        out.count += 1;
+        out.bytes += bytes;
+        out.first + out.since.len() as u64 - 1
+    }
+
+    fn gone(&self, number: u64, bytes: usize) {
+        let mut out = self.lock();
+        let index = usize::try_from(number - out.first).unwrap_or(usize::MAX);
+        if let Some(since) = out.since.get_mut(index) {
+            *since = None;
+        }
+        while out.since.pop_front_if(|since| since.is_none()).is_some() {
+            out.first += 1;
+        }
+        out.count -= 1;
+        let was_full = out.bytes >= self.max_bytes;
+        out.bytes -= bytes;
+        let has_room = out.bytes < self.max_bytes;
+        drop(out);
+        if was_full && has_room {
+            self.freed.notify_waiters();
+        }
+    }
+
+    async fn bytes_free(&self) {
+        loop {
+            // Before the look, so that room made in between is not missed.
+            let freed = self.freed.notified();
+            if self.lock().bytes < self.max_bytes {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Out> {
+        // Nothing in here is left half-changed by a panic.
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The receiving half: reserves slots.
 #[derive(Debug)]
 pub struct Tracker<H> {
     slots: Arc<Semaphore>,
+    ages: Ages,
     settled: mpsc::UnboundedSender<Settlement<H>>,
 }
 
@@ -38,18 +133,29 @@ pub struct Settlements<H> {
 #[derive(Debug)]
 pub struct Slots<H> {
     permit: OwnedSemaphorePermit,
+    ages: Ages,
     settled: mpsc::UnboundedSender<Settlement<H>>,
 }
 
 /// A pair of halves for at most `capacity` unsettled messages.
 #[must_use]
 pub fn in_flight<H: Send + 'static>(capacity: NonZeroUsize) -> (Tracker<H>, Settlements<H>) {
+    in_flight_bytes(capacity, NonZeroUsize::MAX)
+}
+
+/// A pair of halves for at most `capacity` unsettled messages. No slot is given while `max_bytes` or more are out: what
+/// is fetched last may go beyond by its own size. Bytes are counted by [`Slots::fill_sized`].
+#[must_use]
+pub fn in_flight_bytes<H: Send + 'static>(
+    capacity: NonZeroUsize,
+    max_bytes: NonZeroUsize,
+) -> (Tracker<H>, Settlements<H>) {
     let capacity = u32::try_from(capacity.get()).unwrap_or(u32::MAX).min(1 << 20);
     let slots = Arc::new(Semaphore::new(capacity as usize));
     // Unbounded, but every item in it owns a slot.
     let (sender, receiver) = mpsc::unbounded_channel();
     (
-        Tracker { slots: Arc::clone(&slots), settled: sender },
+        Tracker { slots: Arc::clone(&slots), ages: Ages::new(max_bytes.get()), settled: sender },
         Settlements { settled: receiver, slots, capacity },
     )
 }
@@ -57,6 +163,7 @@ pub fn in_flight<H: Send + 'static>(capacity: NonZeroUsize) -> (Tracker<H>, Sett
 impl<H: Send + 'static> Tracker<H> {
     /// Waits for at least one free slot and takes as many as are free, at most `max`. Cancel-safe.
     pub async fn reserve(&self, max: NonZeroUsize) -> Slots<H> {
+        self.ages.bytes_free().await;
         let mut permit = Arc::clone(&self.slots)
             .acquire_owned()
             .await
@@ -65,7 +172,13 @@ impl<H: Send + 'static> Tracker<H> {
         if let Ok(rest) = Arc::clone(&self.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
             permit.merge(rest);
         }
-        Slots { permit, settled: self.settled.clone() }
+        Slots { permit, ages: self.ages.clone(), settled: self.settled.clone() }
+    }
+
+    /// What is out, for [`crate::Status::watch`].
+    #[must_use]
+    pub fn ages(&self) -> Ages {
+        self.ages.clone()
     }
 
     /// Slots that are free right now.
@@ -91,7 +204,14 @@ impl<H: Send + 'static> Slots<H> {
     /// Takes a slot for the delivery that the broker calls `handle`; `None` when none is left, which means that
     /// more was fetched than was reserved.
     pub fn fill(&mut self, handle: H) -> Option<AckToken> {
-        let slot = self.permit.split(1)?;
+        self.fill_sized(handle, 0)
+    }
+
+    /// As [`Self::fill`], for a message of that many bytes.
+    pub fn fill_sized(&mut self, handle: H, bytes: usize) -> Option<AckToken> {
+        let permit = self.permit.split(1)?;
+        let ages = self.ages.clone();
+        let slot = Slot { _permit: permit, number: ages.handed_out(bytes), ages, bytes };
         let settled = self.settled.clone();
         Some(AckToken::new(move |how| {
             // Fails only when the settling half is gone, and with it the connection: the broker redelivers.
@@ -167,5 +287,44 @@ mod tests {
         settlements.next_many(&mut done, 10).await;
         drop(done);
         assert_eq!(tracker.reserve(TEN).await.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_hold_up_the_next_reservation_until_they_are_settled() {
+        let (tracker, mut settlements) = in_flight_bytes(TEN, NonZeroUsize::new(100).unwrap());
+        let mut slots = tracker.reserve(TEN).await;
+        let (small, large) = (slots.fill_sized(1, 40).unwrap(), slots.fill_sized(2, 60).unwrap());
+        drop(slots);
+        assert!(tokio::time::timeout(Duration::from_secs(3600), tracker.reserve(TEN)).await.is_err());
+
+        small.ack(Receipt::default());
+        let mut done = Vec::new();
+        settlements.next_many(&mut done, 10).await;
+        drop(done);
+
+        assert_eq!(tracker.reserve(TEN).await.len(), 9);
+        drop(large);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ages_tell_the_oldest_that_is_out() {
+        let (tracker, mut settlements) = in_flight(TEN);
+        let mut slots = tracker.reserve(TEN).await;
+        let first = slots.fill(1).unwrap();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let second = slots.fill(2).unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(tracker.ages().read(), (2, Some(Duration::from_secs(5))));
+
+        let mut done = Vec::new();
+        drop(first);
+        settlements.next_many(&mut done, 10).await;
+        done.clear();
+        assert_eq!(tracker.ages().read(), (1, Some(Duration::from_secs(2))));
+
+        drop(second);
+        settlements.next_many(&mut done, 10).await;
+        done.clear();
+        assert_eq!(tracker.ages().read(), (0, None));
     }
 }

@@ -72,6 +72,7 @@
 //!                 route: None,
 //!                 redelivered: false,
 //!                 attempt: None,
+//!                 tombstone: false,
 //!                 ack: slots.fill(handle)?,
 //!             })
 //!         };
@@ -110,11 +111,12 @@
 //! ```
 //!
 //! What a real broker adds has its place here too: [`offsets`] for logs that commit a position, [`lease`] for
-//! brokers that redeliver by time. [`memory`] is the reference, with leases and faults. A source is finished when it
+//! brokers that redeliver by time, [`context`] for what the source is told and [`status`] for what it tells. [`memory`] is the reference, with leases and faults. A source is finished when it
 //! passes `conformance::run` (feature `testing`) against a real broker.
 pub mod ack;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod context;
 pub mod error;
 pub mod in_flight;
 pub mod lease;
@@ -122,9 +124,12 @@ pub mod memory;
 pub mod message;
 pub mod offsets;
 pub mod source;
+pub mod status;
 
 pub use ack::{AckToken, Settled};
+pub use context::{Context, NextOffsets, NoWatermarks, Watermarks};
 pub use error::SourceError;
-pub use in_flight::{Settlement, Settlements, Slots, Tracker, in_flight};
-pub use message::{Headers, Message, Position, Receipt, Refusal, Route};
+pub use in_flight::{Ages, Settlement, Settlements, Slots, Tracker, in_flight, in_flight_bytes};
+pub use message::{Headers, LogOffset, Message, Position, Receipt, Refusal, Route};
 pub use source::{Features, Source};
+pub use status::{Report, State, Status};

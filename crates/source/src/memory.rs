@@ -79,10 +79,11 @@ impl Source for MemorySource {
             Some(Message {
                 body,
                 headers,
-                position: Position { message_id, timestamp_ms, address },
+                position: Position { message_id, timestamp_ms, address, ..Position::default() },
                 route: None,
                 redelivered: delivery.attempt > 1,
                 attempt: Some(delivery.attempt),
+                tombstone: false,
                 ack,
             })
         };

@@ -1,5 +1,7 @@
 //! What a source hands us, before it is durable.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::ack::AckToken;
@@ -22,6 +24,8 @@ pub struct Message {
     pub redelivered: bool,
     /// How often the broker delivered it, this time included, where it counts.
     pub attempt: Option<u32>,
+    /// The broker says that there is no body at all (Kafka: a null value), which is not the same as an empty one.
+    pub tombstone: bool,
     /// Ends the message's life at the broker.
     pub ack: AckToken,
 }
@@ -29,14 +33,29 @@ pub struct Message {
 /// Where a message came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// What the broker or the producer calls this message (RabbitMQ: the `message-id` property; a stream: its
-    /// offset). Two messages with the same id are the same message.
+    /// What the broker or the producer calls this message (RabbitMQ: the `message-id` property; a log: where it
+    /// stands). Two messages with the same id are the same message.
     pub message_id: Option<String>,
+    /// What endpoints are told as the message's id, where that is not `message_id` (Kafka: the record's key).
+    pub label: Option<String>,
     /// The producer's timestamp in milliseconds since the Unix epoch, the same on each redelivery.
     pub timestamp_ms: Option<i64>,
     /// Where it was addressed to (RabbitMQ: exchange and routing key), part of a message's identity when it has
     /// no id.
     pub address: String,
+    /// What the broker keeps in order: a Kafka record's key, an SQS message group, a Pub/Sub ordering key.
+    pub key: Option<String>,
+    /// Where the message stands in its log, when the source reads a log.
+    pub offset: Option<LogOffset>,
+}
+
+/// Where a message stands in a log. The pipeline stores the highest one of each log with the events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOffset {
+    /// The log's name within the source, e.g. topic and partition.
+    pub log: Arc<str>,
+    /// The message's offset.
+    pub offset: u64,
 }
 
 /// What an HTTP path says about a message.

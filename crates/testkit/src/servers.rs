@@ -15,6 +15,12 @@ pub enum Server {
     Postgres,
     /// RabbitMQ.
     RabbitMq,
+    /// Apache Kafka.
+    Kafka,
+    /// A server that speaks the protocol of Amazon SQS.
+    Sqs,
+    /// A server that speaks the protocol of Google Pub/Sub.
+    PubSub,
 }
 
 impl Server {
@@ -22,6 +28,9 @@ impl Server {
         match self {
             Self::Postgres => "postgres",
             Self::RabbitMq => "rabbitmq",
+            Self::Kafka => "kafka",
+            Self::Sqs => "sqs",
+            Self::PubSub => "pubsub",
         }
     }
 }

@@ -81,6 +81,7 @@ mod tests {
             message_id: Some("m".to_owned()),
             timestamp_ms: secs.map(|secs| secs * 1_000),
             address: "/q".to_owned(),
+            ..Position::default()
         }
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use longshore_core::ports::{ClaimedDelivery, EventLog};
 use longshore_core::{Clock, ProjectId, Snapshot, SourceId};
+use longshore_source::Status;
 use tokio::sync::{mpsc, watch};
 
 use crate::ledger::Ledger;
@@ -29,6 +30,8 @@ pub struct Origin {
     pub source: Option<(SourceId, ProjectId)>,
     /// For logs and metric labels: the source's kind, e.g. `rabbitmq`.
     pub kind: &'static str,
+    /// Where the source and its pipeline report.
+    pub status: Status,
 }
 
 /// Bounds of a batch and of patience.

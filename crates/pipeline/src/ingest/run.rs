@@ -119,7 +119,7 @@ impl Driver {
         fanout.reserve(matched.events_mut(), &ingest.ledger, &ingest.clock).await;
         let mut handed_over = Vec::new();
         for persisted in self.persist(matched, ingest).await? {
-            handed_over.extend(finish(persisted, ingest, self.origin.kind));
+            handed_over.extend(finish(persisted, ingest, &self.origin));
         }
         Ok(handed_over)
     }
@@ -314,8 +314,9 @@ fn release_unowned<L: EventLog, C: Clock>(persisted: &Batch<Persisted>, ingest: 
 fn finish<L: EventLog, C: Clock>(
     persisted: Batch<Persisted>,
     ingest: &Ingest<L, C>,
-    kind: &'static str,
+    origin: &Origin,
 ) -> Vec<ClaimedDelivery> {
+    let kind = origin.kind;
     let (mut new, mut duplicates, mut known) = (0, 0, 0);
     for (_, stored) in persisted.stored() {
         match stored {
@@ -325,9 +326,10 @@ fn finish<L: EventLog, C: Clock>(
         }
     }
     release_unowned(&persisted, ingest);
-    metrics::counter!("ingest_events_stored_total", "source" => kind).increment(new);
-    metrics::counter!("ingest_events_duplicate_total", "source" => kind).increment(duplicates);
-    metrics::counter!("ingest_messages_redelivered_total", "source" => kind).increment(known);
+    origin.status.became(new, duplicates, known, persisted.quarantined().len());
+    metrics::counter!("ingest_events_stored_total", "source" => kind).increment(new as u64);
+    metrics::counter!("ingest_events_duplicate_total", "source" => kind).increment(duplicates as u64);
+    metrics::counter!("ingest_messages_redelivered_total", "source" => kind).increment(known as u64);
     for message in persisted.quarantined() {
         metrics::counter!("ingest_messages_quarantined_total", "source" => kind, "reason" => message.reason.as_str())
             .increment(1);

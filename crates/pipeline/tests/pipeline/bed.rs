@@ -14,8 +14,8 @@ use longshore_core::{
 use longshore_pipeline::dispatch::{self, Dispatch, DispatchLimits, Transport};
 use longshore_pipeline::ingest::{self, Ingest, IngestLimits, Origin};
 use longshore_pipeline::{Ledger, LedgerLimits};
-use longshore_source::Source;
 use longshore_source::memory::{MemoryBroker, MemorySource, Publication};
+use longshore_source::{Source, Status};
 use longshore_testkit::clock::TokioClock;
 use longshore_testkit::memory::{MemoryDatabase, MemoryStore};
 use rand::SeedableRng;
@@ -130,7 +130,8 @@ impl Bed {
     pub(crate) fn start(&self) -> Process {
         let broker = self.broker.clone();
         let connect = move || MemorySource::connect(&broker, NonZeroUsize::new(200).unwrap());
-        let origin = Origin { source: Some((SOURCE, PROJECT)), kind: "memory" };
+        let origin =
+            Origin { source: Some((SOURCE, PROJECT)), kind: "memory", status: Status::new("memory", "bed") };
         self.start_with(connect, origin, self.script.clone(), self.clock)
     }
 

@@ -193,6 +193,7 @@ async fn a_project_with_a_backlog_leaves_the_others_their_turns() {
     let origin = longshore_pipeline::ingest::Origin {
         source: Some((longshore_core::SourceId::from_u128(6), other)),
         kind: "memory",
+        status: longshore_source::Status::new("memory", "other"),
     };
     let broker = quiet.broker.clone();
     let connect = move || {

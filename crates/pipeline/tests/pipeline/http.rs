@@ -7,6 +7,7 @@ use longshore_core::endpoint::{Authentication, Endpoint};
 use longshore_core::{AttemptOutcome, Clock, DeliveryState, Secret, Snapshot, SystemClock};
 use longshore_pipeline::dispatch::{Answer, Guard, HttpSettings, HttpTransport, SignedRequest, Transport};
 use longshore_pipeline::ingest::Origin;
+use longshore_source::Status;
 use longshore_source::memory::{MemorySource, Publication};
 use longshore_testkit::clock::TokioClock;
 use longshore_testkit::memory::MemoryDatabase;
@@ -50,7 +51,8 @@ async fn deliver(receiver: &Receiver, envelope: &str, change: impl FnOnce(&mut E
     bed.config.send_replace(std::sync::Arc::new(Snapshot::new(vec![project], vec![target], Vec::new())));
     let broker = bed.broker.clone();
     let connect = move || MemorySource::connect(&broker, std::num::NonZeroUsize::MIN);
-    let origin = Origin { source: Some((SOURCE, PROJECT)), kind: "memory" };
+    let origin =
+        Origin { source: Some((SOURCE, PROJECT)), kind: "memory", status: Status::new("memory", "bed") };
     let transport = HttpTransport::new(settings()).unwrap();
     let process = bed.start_with(connect, origin, transport, clock);
     bed.broker.publish(Publication {

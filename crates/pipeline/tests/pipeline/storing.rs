@@ -10,7 +10,9 @@ use longshore_core::quarantine::Reason;
 use longshore_core::{DeliveryState, Endpoint, EndpointId, Snapshot};
 use longshore_pipeline::ingest::Origin;
 use longshore_source::memory::Publication;
-use longshore_source::{AckToken, Features, Message, Position, Refusal, Route, Settled, Source, SourceError};
+use longshore_source::{
+    AckToken, Features, Message, Position, Refusal, Route, Settled, Source, SourceError, Status,
+};
 use longshore_testkit::memory::{Fault, MemoryDatabase, Op};
 use tokio::sync::mpsc;
 
@@ -250,8 +252,12 @@ impl Producer {
         let (to, messages) = mpsc::unbounded_channel();
         let source = std::sync::Mutex::new(Some(Replying { messages }));
         let connect = move || source.lock().unwrap().take().unwrap();
-        let process =
-            bed.start_with(connect, Origin { source: None, kind: "http" }, bed.script.clone(), bed.clock);
+        let process = bed.start_with(
+            connect,
+            Origin { source: None, kind: "http", status: Status::new("http", "bed") },
+            bed.script.clone(),
+            bed.clock,
+        );
         (Self { to }, process)
     }
 
@@ -264,6 +270,7 @@ impl Producer {
             route: Some(Route { project: PROJECT.as_u128(), kind: "single" }),
             redelivered: false,
             attempt: None,
+            tombstone: false,
             ack: AckToken::new(move |settled| answer.send(settled).unwrap()),
         };
         self.to.send(message).unwrap();

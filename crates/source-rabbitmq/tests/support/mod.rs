@@ -11,12 +11,19 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use longshore_source_rabbitmq::{Auth, RabbitMqConfig};
+use longshore_source::{Context, SourceError};
+use longshore_source_rabbitmq::{Auth, RabbitMqConfig, RabbitMqSource};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+/// Connects under the name of the queue.
+pub(crate) async fn connect(config: RabbitMqConfig) -> Result<RabbitMqSource, SourceError> {
+    let context = Context::new("rabbitmq", &config.queue);
+    longshore_source_rabbitmq::connect(config, context).await
+}
 
 /// The broker's address; a missing one is a failure, not a skip.
 pub(crate) fn uri() -> AMQPUri {
