@@ -27,6 +27,7 @@ pub mod clock;
 pub mod database;
 pub mod gateway;
 pub mod memory;
+pub mod publication;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod servers;
