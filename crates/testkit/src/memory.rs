@@ -152,6 +152,12 @@ impl MemoryDatabase {
         self.shared.tables().deliveries.get(&id).cloned()
     }
 
+    /// When that process lost its claims; `None` while it has them.
+    #[must_use]
+    pub fn ended_at(&self, process: ProcessId) -> Option<Timestamp> {
+        self.shared.tables().ended_at(process)
+    }
+
     /// Deliveries in that state.
     #[must_use]
     pub fn count_in(&self, state: DeliveryState) -> usize {

@@ -215,6 +215,7 @@ where
 
     /// Starts as many attempts as may run, in fair turns.
     fn start(&mut self, snapshot: &Arc<Snapshot>) {
+        let owner = self.queue.owner();
         while self.attempts.len() < self.limits.attempts {
             let Some(queued) = self.scheduler.next(|endpoint| concurrency(snapshot, endpoint)) else {
                 return;
@@ -222,8 +223,10 @@ where
             let Queued { delivery, until } = queued;
             let timeout =
                 snapshot.endpoint(delivery.endpoint).map_or(Duration::ZERO, |found| found.http_timeout);
-            if until.is_some_and(|until| Instant::now() + timeout >= until) {
-                // It waited so long for its turn that its claim would end before the attempt does.
+            // The lease may have been lost and a new one taken since the last look: then what was queued under the old one
+            // belongs to others. Or it waited so long for its turn that its claim would end before the attempt does.
+            let is_foreign = delivery.owner != owner;
+            if is_foreign || until.is_some_and(|until| Instant::now() + timeout >= until) {
                 self.release(&delivery);
                 self.scheduler.done(delivery.endpoint, concurrency(snapshot, delivery.endpoint), true);
                 continue;

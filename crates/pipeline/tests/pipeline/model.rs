@@ -1,10 +1,10 @@
 //! Random actions against the whole pipeline, and five things that hold whatever happens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use longshore_core::DeliveryState;
-use longshore_testkit::memory::Op;
+use longshore_testkit::memory::{Op, StoredDelivery};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -97,6 +97,18 @@ impl Model {
                 let gap = pair[1].started_at.since(pair[0].started_at);
                 assert!(gap >= wanted, "seed {seed}: {gap:?} before attempt {}", pair[1].number);
             }
+            self.check_repeats(&delivery, seed);
+        }
+    }
+
+    /// Attempts may be repeated, but only by another owner of the delivery, and never begun under a claim that is lost.
+    fn check_repeats(&self, delivery: &StoredDelivery, seed: u64) {
+        let mut numbers: HashSet<_> = HashSet::new();
+        for (attempt, owner) in delivery.history.iter().zip(&delivery.made_by) {
+            assert!(numbers.insert((*owner, attempt.number)), "seed {seed}: repeated by its owner: {delivery:?}");
+            let is_begun_in_time =
+                self.bed.database.ended_at(*owner).is_none_or(|ended| attempt.started_at <= ended);
+            assert!(is_begun_in_time, "seed {seed}: begun under a lost claim: {delivery:?}");
         }
     }
 

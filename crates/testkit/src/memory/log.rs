@@ -95,6 +95,7 @@ impl Tables {
                 owner: Some(owner),
                 due_at: None,
                 history: Vec::new(),
+                made_by: Vec::new(),
                 counted: Vec::new(),
             };
             if !(claimed && delivery.hand_over) {

@@ -128,6 +128,7 @@ impl Tables {
             && delivery.history.iter().all(|known| known.id != attempt.id)
         {
             delivery.history.push(attempt.clone());
+            delivery.made_by.push(outcome.owner);
         }
         let made = delivery.attempts + u16::from(outcome.attempt.is_some());
         if delivery.owner != Some(outcome.owner) || outcome.attempts != made {

@@ -40,6 +40,8 @@ pub struct StoredDelivery {
     pub due_at: Option<Timestamp>,
     /// Attempts on record, in order; with those whose outcome was refused because the claim was lost.
     pub history: Vec<Attempt>,
+    /// Under whose claim each attempt of `history` was made.
+    pub made_by: Vec<ProcessId>,
     /// Attempts made under a claim that still held, in order: those that count.
     pub counted: Vec<Attempt>,
 }
@@ -63,6 +65,8 @@ pub(super) struct Tables {
     pub(super) id_window: (Timestamp, Timestamp),
     pub(super) config_version: i64,
     processes: HashMap<ProcessId, Process>,
+    /// When each process that is no more lost its claims.
+    ended: HashMap<ProcessId, Timestamp>,
     next_process: u128,
 }
 
@@ -78,6 +82,7 @@ impl Default for Tables {
             id_window: (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX)),
             config_version: 1,
             processes: HashMap::new(),
+            ended: HashMap::new(),
             next_process: 1,
         }
     }
@@ -103,6 +108,11 @@ impl Tables {
         self.processes.contains_key(&owner)
     }
 
+    /// When that owner lost its claims; `None` while it has them.
+    pub(super) fn ended_at(&self, owner: ProcessId) -> Option<Timestamp> {
+        self.ended.get(&owner).copied()
+    }
+
     /// Renews a lease; false when it was lost.
     pub(super) fn renew(&mut self, owner: ProcessId, until: Timestamp, oldest: DeliveryId) -> bool {
         let renewed = Process { lease_until: until, oldest };
@@ -126,6 +136,7 @@ impl Tables {
     /// `oldest` on, as an index on ids would; one below it stays where it is, and a test sees it missing.
     pub(super) fn reap(&mut self, owner: ProcessId, now: Timestamp) {
         let Some(process) = self.processes.remove(&owner) else { return };
+        self.ended.insert(owner, now);
         for delivery in self.deliveries.values_mut().filter(|delivery| delivery.owner == Some(owner)) {
             if delivery.due_at.is_some() || delivery.id >= process.oldest {
                 delivery.wait(now);
