@@ -8,7 +8,7 @@ use longshore_core::ports::{
 use longshore_core::quarantine::Reason;
 use longshore_core::{Clock, EventId, ProjectId, QuarantineId, SystemClock};
 
-use super::bed::{Bed, ENDPOINT, IDS, OTHER, PROJECT, event, identified, keyed, persist, with};
+use super::bed::{Bed, ENDPOINT, IDS, OTHER, PROJECT, claim, event, identified, keyed, persist, with};
 
 const EVENTS: &str = "SELECT count(*) FROM events";
 
@@ -133,6 +133,21 @@ async fn repeating_a_commit_whose_reply_was_lost_finds_its_own_rows() {
     bed.run("UPDATE processes SET lease_until = '-infinity'").await;
     bed.process().await.heartbeat(super::bed::here()).await.unwrap();
     assert_eq!(persist(&store, &batch[..1]).await, [Stored::New { owner: None }]);
+}
+
+#[tokio::test]
+async fn a_commit_repeated_after_its_deliveries_were_claimed_again_hands_nothing_over() {
+    let bed = Bed::new().await;
+    let store = bed.process().await;
+    let batch = [event(&[(ENDPOINT, true)])];
+    persist(&store, &batch).await;
+    // The reply was lost; so was the lease, and under the new one the same process claims what it had.
+    bed.run("UPDATE processes SET lease_until = '-infinity'").await;
+    bed.process().await.heartbeat(super::bed::here()).await.unwrap();
+    store.heartbeat(super::bed::here()).await.unwrap();
+    assert_eq!(claim(&store, 10).await.len(), 1);
+
+    assert_eq!(persist(&store, &batch).await, [Stored::New { owner: None }]);
 }
 
 #[tokio::test]

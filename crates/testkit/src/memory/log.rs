@@ -114,6 +114,8 @@ impl Tables {
         if own.peek().is_none() {
             return Stored::Known;
         }
-        Stored::New { owner: own.any(|row| row.owner == Some(owner)).then_some(owner) }
+        // One with a row in the schedule was claimed from there since, and is held already.
+        let is_held = own.any(|row| row.owner == Some(owner) && row.due_at.is_none());
+        Stored::New { owner: is_held.then_some(owner) }
     }
 }
