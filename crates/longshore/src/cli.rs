@@ -93,6 +93,9 @@ pub(crate) struct ApplyArgs {
     /// Deletes what an earlier file declared and this one does not, within the projects of this file.
     #[arg(long)]
     pub(crate) prune: bool,
+    /// Writes without connecting to the sources that are new or changed.
+    #[arg(long)]
+    pub(crate) no_connect: bool,
 }
 
 /// `config …`

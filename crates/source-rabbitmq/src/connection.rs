@@ -33,7 +33,7 @@ pub(crate) struct Link {
     pub(crate) connection: Arc<Connection>,
     pub(crate) channel: Channel,
     pub(crate) consumer: Consumer,
-    _depth: Depth,
+    pub(crate) depth: Depth,
 }
 
 /// Makes links, one after the other, over the nodes in turn.
@@ -119,7 +119,7 @@ impl Connector {
             let resume_at = self.stream.resume_at();
             let (channel, consumer) = subscribe(&self.config, &connection, resume_at).await?;
             let depth = Depth::watch(&connection, &self.config, &self.stream, &self.context);
-            Ok(Link { epoch: self.epoch, connection, channel, consumer, _depth: depth })
+            Ok(Link { epoch: self.epoch, connection, channel, consumer, depth })
         };
         timeout(OPEN_TIMEOUT, subscribing)
             .await

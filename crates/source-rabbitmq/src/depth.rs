@@ -12,6 +12,7 @@ use lapin::{Channel, Connection};
 use longshore_source::Context;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::RabbitMqConfig;
 use crate::stream::StreamPosition;
@@ -21,8 +22,11 @@ const EVERY: Duration = Duration::from_secs(15);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the end of a look is waited for.
+const END: Duration = Duration::from_secs(1);
+
 /// The task that looks; it ends with the link it belongs to.
-pub(crate) struct Depth(Option<JoinHandle<()>>);
+pub(crate) struct Depth(Option<(JoinHandle<()>, CancellationToken)>);
 
 impl Depth {
     /// Looks now and then. A queue has one depth however many consumers it has, so only the first of them looks.
@@ -41,19 +45,29 @@ impl Depth {
             channel: None,
             queue: ShortString::from(config.queue.as_str()),
         };
-        Self(Some(tokio::spawn(look(looker, Arc::clone(stream), context.clone()))))
+        let stop = CancellationToken::new();
+        let looking = look(looker, Arc::clone(stream), context.clone(), stop.clone());
+        Self(Some((tokio::spawn(looking), stop)))
+    }
+
+    /// Ends it between two looks: an answer that comes while the connection closes would be an error of the close.
+    pub(crate) async fn end(mut self) {
+        if let Some((task, stop)) = &mut self.0 {
+            stop.cancel();
+            let _ = timeout(END, task).await;
+        }
     }
 }
 
 impl Drop for Depth {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
+        if let Some((task, _)) = &self.0 {
             task.abort();
         }
     }
 }
 
-async fn look(mut looker: Looker, stream: Arc<StreamPosition>, context: Context) {
+async fn look(mut looker: Looker, stream: Arc<StreamPosition>, context: Context, stop: CancellationToken) {
     loop {
         let depth = timeout(PATIENCE, looker.ask()).await.ok().flatten();
         if depth.is_none() {
@@ -66,7 +80,12 @@ async fn look(mut looker: Looker, stream: Arc<StreamPosition>, context: Context)
         if is_stream {
             return;
         }
-        sleep(EVERY).await;
+        if stop.run_until_cancelled(sleep(EVERY)).await.is_none() {
+            if let Some(channel) = looker.channel {
+                let _ = channel.close(200, ShortString::from("closed")).await;
+            }
+            return;
+        }
     }
 }
 

@@ -245,8 +245,10 @@ impl Source for RabbitMqSource {
         };
         drop(live);
         if let Some(link) = link {
+            let Link { connection, depth, .. } = *link;
+            depth.end().await;
             // Its confirmation says that the broker has read every acknowledgement before it.
-            let goodbye = link.connection.close(200, ShortString::from("closed"));
+            let goodbye = connection.close(200, ShortString::from("closed"));
             match timeout(GOODBYE, goodbye).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(crate::error::explain(&error, "closing")),

@@ -173,7 +173,12 @@ pub(crate) struct SourceDocument {
     pub(crate) workers: u16,
     #[serde(default)]
     pub(crate) disabled: bool,
+    pub(crate) kafka: Option<Value>,
+    #[serde(alias = "google")]
+    pub(crate) pubsub: Option<Value>,
+    #[serde(alias = "amqp")]
     pub(crate) rabbitmq: Option<Value>,
+    pub(crate) sqs: Option<Value>,
 }
 
 impl fmt::Debug for SourceDocument {
