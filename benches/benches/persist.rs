@@ -59,7 +59,7 @@ fn batch(ids: &IdGenerator, size: usize, body: &Bytes) -> PersistBatch {
             NewDelivery { id: ids.delivery(now), endpoint: ENDPOINT, subscription: None, hand_over: true };
         NewEvent { event: Arc::new(event), identity: Identity::Id, deliveries: vec![delivery] }
     };
-    PersistBatch { events: (0..size).map(event).collect(), quarantined: Vec::new() }
+    PersistBatch { events: (0..size).map(event).collect(), ..PersistBatch::default() }
 }
 
 fn persist(c: &mut Criterion) {

@@ -77,6 +77,20 @@ made AS (
 waiting AS (
     INSERT INTO schedule (delivery_id, project_id, endpoint_id, event_id, due_at)
     SELECT id, project_id, endpoint_id, event_id, now() FROM made WHERE claimed_by IS NULL
+),
+raised AS (
+    -- How far the logs are stored now. Nothing reads it, so it runs last: whoever waits for a log's row here holds
+    -- every other lock already.
+    INSERT INTO source_offsets AS o (source_id, log, next_offset, received_at)
+    SELECT source_id, log, next_offset, received_at
+    FROM unnest($26::uuid[], $27::text[], $28::bigint[], $29::timestamptz[])
+        AS t (source_id, log, next_offset, received_at)
+    ORDER BY source_id, log
+    ON CONFLICT (source_id, log) DO UPDATE
+        SET next_offset = excluded.next_offset, received_at = excluded.received_at
+        WHERE (o.next_offset IS NULL OR o.next_offset < excluded.next_offset)
+            -- A batch that was read before its log was forgotten may be of an older log of that name.
+            AND o.since <= excluded.received_at
 )
 SELECT
     f.id AS "id!",

@@ -23,6 +23,7 @@ fn stored(name: &str, is_disabled: bool, config: &str) -> SourceRecord {
         workers: 1,
         is_disabled,
         config: Secret::new(config.to_owned()),
+        mapping: "{}".to_owned(),
     }
 }
 

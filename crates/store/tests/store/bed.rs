@@ -166,7 +166,7 @@ pub(crate) fn keyed(key: &str) -> NewEvent {
 }
 
 pub(crate) async fn persist(store: &Store, events: &[NewEvent]) -> Vec<Stored> {
-    let batch = PersistBatch { events: events.to_vec(), quarantined: Vec::new() };
+    let batch = PersistBatch { events: events.to_vec(), ..PersistBatch::default() };
     store.persist(&batch).await.unwrap()
 }
 

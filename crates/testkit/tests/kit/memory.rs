@@ -60,7 +60,7 @@ async fn persist(
     store: &MemoryStore,
     events: impl IntoIterator<Item = NewEvent>,
 ) -> Result<Vec<Stored>, StoreError> {
-    store.persist(&PersistBatch { events: events.into_iter().collect(), quarantined: Vec::new() }).await
+    store.persist(&PersistBatch { events: events.into_iter().collect(), ..PersistBatch::default() }).await
 }
 
 fn outcome(delivery: u128, owner: ProcessId, attempts: u16, scheduled: bool, next: Next) -> Outcome {
