@@ -382,6 +382,7 @@ impl Reader {
             workers: source.workers,
             is_disabled: source.disabled,
             settings: Secret::new(broker.settings().clone()),
+            mapping: "{}".to_owned(),
         };
         Some(WantedSource { id: source.id, spec })
     }

@@ -9,6 +9,7 @@ mod decode;
 mod envelope;
 mod fanout;
 mod identity;
+pub mod replay;
 mod run;
 
 use std::sync::Arc;

@@ -45,7 +45,8 @@ async fn explain(connection: &mut PgConnection, name: &str, sql: &str, parameter
 }
 
 fn assert_indexed(name: &str, found: &[Read]) {
-    let hot = ["deliveries", "events", "schedule", "message_identities", "idempotency_keys"];
+    let hot =
+        ["deliveries", "events", "schedule", "message_identities", "idempotency_keys", "source_offsets"];
     for read in found.iter().filter(|read| hot.iter().any(|table| read.relation.starts_with(table))) {
         assert_ne!(read.node, "Seq Scan", "{name} scans {}", read.relation);
         // `waiting` starts at the beginning of its index and takes one row.
@@ -89,7 +90,7 @@ async fn the_hot_statements_use_their_indexes() {
     sqlx::raw_sql("SET enable_seqscan = off; SET jit = off").execute(&mut connection).await.unwrap();
     let bounds = "'00000000-0000-0000-0000-000000000001', 'ffffffff-0000-0000-0000-000000000001'";
     let statements = [
-        ("persist", include_str!("../../queries/persist_events.sql"), ["NULL"; 21].join(", ")),
+        ("persist", include_str!("../../queries/persist_events.sql"), ["NULL"; 29].join(", ")),
         (
             "record",
             include_str!("../../queries/record_outcomes.sql"),
