@@ -50,6 +50,10 @@ fn batch(ids: &IdGenerator, size: usize, body: &Bytes) -> PersistBatch {
             headers: Headers::default(),
             idempotency_key: None,
             received_at: now,
+            ordering_key: None,
+            occurred_at: None,
+            content_type: None,
+            attributes: None,
         };
         let delivery =
             NewDelivery { id: ids.delivery(now), endpoint: ENDPOINT, subscription: None, hand_over: true };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use longshore_core::event::Target;
+use longshore_core::event::{Event, Target};
 use longshore_core::ports::{
     DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError, Stored,
 };
@@ -123,6 +123,10 @@ async fn insert_events(
         &event_columns.digest as _,
         &event_columns.is_named,
         &event_columns.is_redelivered,
+        &event_columns.ordering_key as _,
+        &event_columns.occurred_at as _,
+        &event_columns.content_type as _,
+        &event_columns.attributes as _,
         &delivery_columns.project,
         &delivery_columns.event,
         &delivery_columns.id,
@@ -219,6 +223,10 @@ struct EventColumns<'a> {
     digest: Vec<Option<Uuid>>,
     is_named: Vec<bool>,
     is_redelivered: Vec<bool>,
+    ordering_key: Vec<Option<&'a str>>,
+    occurred_at: Vec<Option<OffsetDateTime>>,
+    content_type: Vec<Option<&'a str>>,
+    attributes: Vec<Option<&'a str>>,
 }
 
 impl<'a> EventColumns<'a> {
@@ -251,8 +259,20 @@ impl<'a> EventColumns<'a> {
             columns.is_named.push(is_named);
             columns.is_redelivered.push(is_redelivered);
         }
+        columns.ordering_key = rare(events, |event| event.ordering_key.as_deref());
+        columns.occurred_at = rare(events, |event| event.occurred_at.map(Timestamp::to_utc));
+        columns.content_type = rare(events, |event| event.content_type.as_deref());
+        columns.attributes = rare(events, |event| event.attributes.as_deref());
         columns
     }
+}
+
+/// A column that most batches do not have: empty unless some event has a value, and then nothing is sent.
+fn rare<'a, T>(events: &[&'a NewEvent], of: impl Fn(&'a Event) -> Option<T>) -> Vec<Option<T>> {
+    if events.iter().all(|new| of(&new.event).is_none()) {
+        return Vec::new();
+    }
+    events.iter().map(|new| of(&new.event)).collect()
 }
 
 /// The columns of the deliveries that a batch of events makes.

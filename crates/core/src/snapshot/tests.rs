@@ -72,6 +72,10 @@ fn event(target: Target, event_type: &str) -> Event {
         headers: Headers::default(),
         idempotency_key: None,
         received_at: Timestamp::EPOCH,
+        ordering_key: None,
+        occurred_at: None,
+        content_type: None,
+        attributes: None,
     }
 }
 

@@ -77,6 +77,10 @@ pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, 
         headers: merge_headers(message, envelope.custom_headers),
         idempotency_key: envelope.idempotency_key,
         received_at: context.now,
+        ordering_key: None,
+        occurred_at: None,
+        content_type: None,
+        attributes: None,
     };
     Ok(Draft { event, identity, registration })
 }

@@ -1,14 +1,14 @@
 //! What is stored once, and what is said of it.
 
 use bytes::Bytes;
-use longshore_core::event::Headers;
+use longshore_core::event::{Event, Headers};
 use longshore_core::ports::{
     DeliveryQueue, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError, Stored,
 };
 use longshore_core::quarantine::Reason;
-use longshore_core::{Clock, EventId, ProjectId, QuarantineId, SystemClock};
+use longshore_core::{Clock, EventId, ProjectId, QuarantineId, SystemClock, Timestamp};
 
-use super::bed::{Bed, ENDPOINT, IDS, OTHER, PROJECT, event, identified, keyed, persist, with};
+use super::bed::{Bed, ENDPOINT, IDS, OTHER, PROJECT, claim, event, identified, keyed, persist, with};
 
 const EVENTS: &str = "SELECT count(*) FROM events";
 
@@ -217,4 +217,34 @@ async fn an_event_outside_every_partition_waits_for_one_and_is_not_refused() {
     let failure = store.persist(&batch).await.unwrap_err();
 
     assert!(matches!(failure, StoreError::Unavailable(_)), "{failure}");
+}
+
+#[tokio::test]
+async fn what_few_events_have_is_stored_with_those_that_have_it_and_the_media_type_is_claimed() {
+    let bed = Bed::new().await;
+    let store = bed.process().await;
+    let plain = event(&[(ENDPOINT, false)]);
+    let now = plain.event.received_at;
+    let full = with(&event(&[(ENDPOINT, false)]), |event| {
+        event.ordering_key = Some("customer-7".to_owned());
+        event.occurred_at = Some(Timestamp::from_millis(now.as_millis() - 5_000));
+        event.content_type = Some("application/cloudevents+json".to_owned());
+        event.attributes = Some(r#"{"type":"a","source":"/b"}"#.to_owned());
+    });
+
+    persist(&store, &[full.clone(), plain.clone()]).await;
+
+    let mut claimed = claim(&store, 10).await;
+    claimed.sort_by_key(|delivery| delivery.id);
+    assert_eq!(*claimed[0].event, *plain.event);
+    // Nothing sends the attributes, so they are not loaded.
+    assert_eq!(
+        Event { attributes: full.event.attributes.clone(), ..Event::clone(&claimed[1].event) },
+        *full.event
+    );
+    let of =
+        "SELECT count(*) FROM events WHERE attributes ->> 'source' = '/b' AND ordering_key = 'customer-7'";
+    assert_eq!(bed.count(of).await, 1);
+    let none = "SELECT count(*) FROM events WHERE num_nulls(ordering_key, occurred_at, content_type, attributes) = 4";
+    assert_eq!(bed.count(none).await, 1);
 }
