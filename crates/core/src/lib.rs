@@ -13,6 +13,7 @@
 //! | [`snapshot`] | all resources at one moment, indexed for matching |
 //! | [`filter`] | the filter language |
 //! | [`mapping`] | where in a message the parts of an event are |
+//! | [`media`] | which payloads are JSON |
 //! | [`json`] | compaction that keeps the producer's bytes |
 //! | [`signature`] | the v1 contract's and Standard Webhooks signatures |
 //! | [`retry`], [`attempt`] | schedules, outcomes and the verdict |
@@ -31,6 +32,7 @@ pub mod filter;
 pub mod ids;
 pub mod json;
 pub mod mapping;
+pub mod media;
 pub mod ports;
 pub mod project;
 pub mod quarantine;

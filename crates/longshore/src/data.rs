@@ -165,7 +165,7 @@ async fn start_http(
         let _last_answer = last_answer;
         hard.run_until_cancelled(ops::serve(listener, router, stop.soft)).await.unwrap_or(Ok(()))
     });
-    let origin = Origin { source: None, kind: "http", status: Status::new("http", "http") };
+    let origin = Origin { source: None, kind: "http", status: Status::new("http", "http"), mapping: Arc::default() };
     tasks.spawn("HTTP ingest", Stage::Ingest, async move {
         Ok(ingest::run(source, origin, ingest, answered, stop.hard).await?)
     });
@@ -265,7 +265,7 @@ async fn run_source(
     let kind = declared.broker.kind();
     let context = SourceContext { worker: consumer.worker, ..SourceContext::new(kind, &name) };
     let status = context.status.clone();
-    let origin = Origin { source: Some((consumer.source, declared.project)), kind, status };
+    let origin = Origin { source: Some((consumer.source, declared.project)), kind, status, mapping: Arc::default() };
     match declared.broker {
         Broker::RabbitMq { config, .. } => {
             let connecting = longshore_source_rabbitmq::connect(config, context);

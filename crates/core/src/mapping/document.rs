@@ -40,6 +40,12 @@ impl<'b> Document<'b> {
         found.filter(|value| value.get() != "null")
     }
 
+    /// The document at a path, for what is inside it.
+    #[must_use]
+    pub fn inside(&self, path: &BodyPath) -> Option<Self> {
+        self.at(path).map(|root| Self { root, members: OnceCell::new() })
+    }
+
     /// The value of a member of the body itself, its name as it stands; `null` is no value.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&'b RawValue> {
@@ -47,10 +53,10 @@ impl<'b> Document<'b> {
         members.get(name).filter(|value| value.get() != "null")
     }
 
-    /// The members of an object, in order; `None` when the value is no object.
+    /// The members of the body itself, in order; `None` when it is no object.
     #[must_use]
-    pub fn members(value: &'b RawValue) -> Option<Vec<(Cow<'b, str>, &'b RawValue)>> {
-        Members::of(value).map(|Members(members)| members)
+    pub fn members(&self) -> Option<&[(Cow<'b, str>, &'b RawValue)]> {
+        self.members.get_or_init(|| Members::of(self.root)).as_ref().map(|Members(members)| &members[..])
     }
 }
 

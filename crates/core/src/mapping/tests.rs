@@ -160,6 +160,6 @@ proptest! {
     fn any_text_as_a_place_is_read_or_refused(text in ".{0,24}") {
         let _ = text.parse::<Place>();
         let _ = text.parse::<BodyPath>();
-        let _ = read(json!({"event_type": text.clone(), "data": text}));
+        let _ = read(json!({"event_type": &text, "data": &text}));
     }
 }
