@@ -8,7 +8,7 @@ use anyhow::Context;
 use axum::serve::ListenerExt;
 use longshore_api::{Health, probe_router};
 use longshore_core::{Clock, ports::ClaimedDelivery};
-use longshore_core::{DeliveryId, IdGenerator, Snapshot, SystemClock};
+use longshore_core::{DeliveryId, IdGenerator, Mapping, Snapshot, SystemClock};
 use longshore_pipeline::dispatch::{self, Dispatch, DispatchLimits, Guard, HttpSettings, HttpTransport};
 use longshore_pipeline::ingest::{self, Ingest, IngestLimits, Origin};
 use longshore_pipeline::{Ledger, LedgerLimits};
@@ -171,7 +171,12 @@ async fn start_http(
         let _last_answer = last_answer;
         hard.run_until_cancelled(ops::serve(listener, router, stop.soft)).await.unwrap_or(Ok(()))
     });
-    let origin = Origin { source: None, kind: "http", status: Status::new("http", "http") };
+    let origin = Origin {
+        source: None,
+        kind: "http",
+        status: Status::new("http", "http"),
+        mapping: ingest::fixed(Mapping::default()),
+    };
     tasks.spawn("HTTP ingest", Stage::Ingest, async move {
         Ok(ingest::run(source, origin, ingest, answered, stop.hard).await?)
     });

@@ -9,7 +9,7 @@
 //! | [`declared`] | the consumers that should run: the configuration file's and the database's |
 //! | [`watch`] | the configuration file and its secrets, followed |
 //! | [`run`] | one run of one consumer |
-//! | [`board`] | the status of each consumer |
+//! | [`board`] | what is kept of each consumer from run to run |
 //! | [`report`] | the same, told to the database and the metrics |
 //!
 //! Invariants: a source that is at fault harms no other; whatever changes in a declaration takes effect without a
@@ -77,9 +77,9 @@ pub(crate) fn start(tasks: &mut Tasks, sources: Sources) {
         declare(file, resources, shown, sender, soft).await;
         Ok(())
     });
-    let (told, hard) = (board.clone(), stop.hard.clone());
+    let (store, told, hard) = (Arc::clone(&ingest.log), board.clone(), stop.hard.clone());
     tasks.spawn("source status", Stage::Support, async move {
-        report::run(&told, hard).await;
+        report::run(&store, &told, hard).await;
         Ok(())
     });
     let runner = Runner { ingest, board, hard: stop.hard, drain };

@@ -376,13 +376,15 @@ impl Reader {
         let SourceDocument { kafka, pubsub, rabbitmq, sqs, .. } = source;
         let broker = Broker::of(&source.kind, &Tables { kafka, pubsub, rabbitmq, sqs });
         let broker = self.ok(format!("{path}.{}", source.kind), broker)?;
+        // A mapping's keys and values are text: this cannot fail.
+        let mapping = serde_json::to_string(&source.mapping).unwrap_or_default();
         let spec = SourceSpec {
             name: source.name,
             kind: broker.kind().to_string(),
             workers: source.workers,
             is_disabled: source.disabled,
             settings: Secret::new(broker.settings().clone()),
-            mapping: "{}".to_owned(),
+            mapping,
         };
         Some(WantedSource { id: source.id, spec })
     }

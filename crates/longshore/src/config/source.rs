@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use longshore_core::Mapping;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
@@ -25,6 +26,9 @@ pub(crate) struct SourceConfig {
     /// Whether it rests.
     #[serde(default)]
     pub(crate) disabled: bool,
+    /// How its messages become events; the contract's envelope by default.
+    #[serde(default)]
+    pub(crate) mapping: Mapping,
     /// The broker's settings when `kind` is `kafka`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kafka: Option<BrokerTable>,

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
-use longshore_core::{ProjectId, SourceId, ids};
+use longshore_core::{Mapping, ProjectId, SourceId, ids};
 use longshore_store::{Config as Resources, SourceRecord};
 
 use super::broker::Broker;
@@ -23,8 +24,9 @@ impl fmt::Display for Consumer {
     }
 }
 
-/// What a consumer is made of; a change of any part restarts it. How many workers there are is no part of it.
-#[derive(Clone, PartialEq)]
+/// What a consumer is made of; a change of any part restarts it, but for the mapping. How many workers there are is no
+/// part of it.
+#[derive(Clone)]
 pub(crate) struct Declared {
     pub(crate) name: String,
     pub(crate) project: ProjectId,
@@ -34,6 +36,16 @@ pub(crate) struct Declared {
     pub(crate) is_disabled: bool,
     /// What to connect to, or why there is nothing.
     pub(crate) broker: Result<Broker, String>,
+    /// How its messages become events. It changes under the running consumer.
+    pub(crate) mapping: Arc<Mapping>,
+}
+
+impl PartialEq for Declared {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, project, kind, is_disabled, broker, mapping: _ } = self;
+        (name, project, kind, is_disabled, broker)
+            == (&other.name, &other.project, &other.kind, &other.is_disabled, &other.broker)
+    }
 }
 
 /// A source of the configuration's file, its secrets read. Read once per version of the file: what is on disk now may be
@@ -47,6 +59,7 @@ pub(crate) struct FileSource {
     is_disabled: bool,
     kind: String,
     pub(super) broker: Result<Broker, String>,
+    mapping: Arc<Mapping>,
 }
 
 impl FileSource {
@@ -58,6 +71,7 @@ impl FileSource {
             is_disabled: source.disabled,
             kind: source.kind.clone(),
             broker: source.broker(),
+            mapping: Arc::new(source.mapping.clone()),
         }
     }
 }
@@ -87,16 +101,22 @@ pub(crate) fn declarations(file: &[FileSource], resources: &Resources) -> Declar
             kind: kind(&source.kind),
             is_disabled: source.is_disabled,
             broker: source.broker.clone(),
+            mapping: Arc::clone(&source.mapping),
         };
         all.add(declared_id(project, &source.name), source.workers, &declared);
     }
     for record in &resources.sources {
+        let (broker, mapping) = match stored_mapping(record) {
+            Ok(mapping) => (stored_broker(record), mapping),
+            Err(problem) => (Err(problem), Mapping::default()),
+        };
         let declared = Declared {
             name: record.name.clone(),
             project: record.project,
             kind: kind(&record.kind),
             is_disabled: record.is_disabled,
-            broker: stored_broker(record),
+            broker,
+            mapping: Arc::new(mapping),
         };
         all.add(record.id, record.workers, &declared);
     }
@@ -119,6 +139,10 @@ pub(crate) fn stored_broker(record: &SourceRecord) -> Result<Broker, String> {
     serde_json::from_str(record.config.expose())
         .map_err(|_| "its stored settings are not JSON".to_owned())
         .and_then(|settings| Broker::parse(&record.kind, Some(&settings)))
+}
+
+fn stored_mapping(record: &SourceRecord) -> Result<Mapping, String> {
+    serde_json::from_str(&record.mapping).map_err(|error| format!("its stored mapping: {error}"))
 }
 
 fn kind(name: &str) -> &'static str {

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use longshore_source::State;
+use longshore_store::{SourceReport, SourceStatus, Store};
 use metrics::gauge;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::board::{Board, Line};
 
@@ -22,7 +24,7 @@ const LATEST: Duration = Duration::from_secs(5);
 const STATES: [State; 4] = [State::Connecting, State::Consuming, State::Failing, State::Stopped];
 
 /// Tells until `stop`.
-pub(super) async fn run(board: &Board, stop: CancellationToken) {
+pub(super) async fn run(store: &Store, board: &Board, stop: CancellationToken) {
     let mut shown = BTreeSet::new();
     let mut told: Option<(Instant, Vec<Essence>)> = None;
     while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
@@ -34,6 +36,11 @@ pub(super) async fn run(board: &Board, stop: CancellationToken) {
             .is_none_or(|(at, before)| at.elapsed() >= LATEST || (at.elapsed() >= SOONEST && *before != now));
         if is_due {
             told = Some((Instant::now(), now));
+            let consumers: Vec<SourceStatus> = lines.into_iter().map(status).collect();
+            // A database that is away is told of elsewhere; the next report says it all again.
+            if let Some(Err(error)) = stop.run_until_cancelled(store.report_sources(&consumers)).await {
+                debug!(%error, "the status of the sources is not written");
+            }
         }
     }
 }
@@ -44,6 +51,33 @@ type Essence = (super::declared::Consumer, State, Option<String>, Vec<String>);
 fn essence(line: &Line) -> Essence {
     let report = &line.report;
     (line.consumer, report.state, report.problem.clone(), report.warnings.clone())
+}
+
+fn status(line: Line) -> SourceStatus {
+    let Line { consumer, project, name, kind, report } = line;
+    SourceStatus {
+        project,
+        source: consumer.source,
+        worker: consumer.worker,
+        kind: kind.to_owned(),
+        name,
+        report: SourceReport {
+            state: report.state.to_string(),
+            problem: report.problem,
+            warnings: report.warnings,
+            last_progress: report.last_progress,
+            lag: report.lag,
+            in_flight: report.in_flight,
+            oldest_in_flight: report.oldest,
+            received: report.received,
+            stored: report.stored,
+            duplicate: report.duplicate,
+            redelivered: report.redelivered,
+            quarantined: report.quarantined,
+            returned: report.returned,
+            reconnects: report.reconnects,
+        },
+    }
 }
 
 /// What the consumers of a source are together.

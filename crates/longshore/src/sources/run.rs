@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::declared::{Consumer, Declared};
 use crate::data::PgIngest;
+use crate::watermarks::StoredWatermarks;
 
 /// What every run of a process shares.
 #[derive(Clone)]
@@ -34,9 +35,15 @@ impl Runner {
         declared: Declared,
         soft: CancellationToken,
     ) -> anyhow::Result<()> {
-        let status = self.board.status(consumer, &declared);
+        let (status, mapping) = self.board.entry(consumer, &declared);
         status.connecting();
-        let ended = self.feed(consumer, declared, &status, soft.clone()).await;
+        let origin = Origin {
+            source: Some((consumer.source, declared.project)),
+            kind: declared.kind,
+            status: status.clone(),
+            mapping,
+        };
+        let ended = self.feed(consumer, declared, origin, soft.clone()).await;
         match &ended {
             Err(error) => status.failing(&format!("{error:#}")),
             Ok(()) if soft.is_cancelled() => status.stopped(),
@@ -49,7 +56,7 @@ impl Runner {
         self,
         consumer: Consumer,
         declared: Declared,
-        status: &longshore_source::Status,
+        origin: Origin,
         soft: CancellationToken,
     ) -> anyhow::Result<()> {
         let broker = declared.broker.map_err(anyhow::Error::msg)?;
@@ -57,11 +64,9 @@ impl Runner {
         let context = Context {
             name: declared.name,
             worker: consumer.worker,
-            status: status.clone(),
-            watermarks: Arc::new(longshore_source::NoWatermarks),
+            status: origin.status.clone(),
+            watermarks: Arc::new(StoredWatermarks { store: Arc::clone(&self.ingest.log), source }),
         };
-        let origin =
-            Origin { source: Some((source, declared.project)), kind: declared.kind, status: status.clone() };
         // A batch that cannot be stored is held, but not for ever by a consumer that should end: others wait for its
         // end, and the broker keeps what is given back.
         let hard = self.hard.child_token();

@@ -15,7 +15,7 @@ use longshore_source::{AckToken, Message, Position, Receipt, Refusal};
 
 use super::Origin;
 use super::decode::{Context, Draft, decode};
-use super::envelope::Undecodable;
+use super::fields::Undecodable;
 
 /// A batch of messages in one of its states.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Batch<Decoded> {
     /// Tells producers who wait for their answer what is wrong with their messages. Nothing is stored for those.
     pub(super) fn refuse_faults(&mut self) {
         for (fault, message) in self.state.faults.drain(..) {
-            let refusal = Refusal { field: fault.field.to_owned(), problem: fault.problem };
+            let refusal = Refusal { field: fault.field.into_owned(), problem: fault.problem };
             message.ack.refuse(refusal);
         }
     }

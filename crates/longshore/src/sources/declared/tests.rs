@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use longshore_core::project::{Project, ProjectSettings};
 use longshore_core::{Secret, Snapshot};
 use serde_json::json;
@@ -26,6 +24,7 @@ fn stored(name: &str, is_disabled: bool, config: &str) -> SourceRecord {
         workers: 2,
         is_disabled,
         config: Secret::new(config.to_owned()),
+        mapping: "{}".to_owned(),
     }
 }
 
@@ -80,6 +79,20 @@ fn the_number_of_workers_is_no_part_of_a_consumer() {
 
     assert!(two.iter().all(|(consumer, declared)| three.get(consumer) == Some(declared)));
     assert_eq!(three.len(), 3);
+}
+
+#[test]
+fn a_mapping_changes_without_a_restart_and_one_that_cannot_be_read_is_a_fault() {
+    let with = |mapping: &str| {
+        let record = SourceRecord { mapping: mapping.to_owned(), ..stored("q", false, SETTINGS) };
+        joined(&[], vec![record]).consumers.into_values().next().unwrap()
+    };
+    let (plain, mapped) = (with("{}"), with(r#"{"event_type": "header:x-type"}"#));
+
+    assert!(plain == mapped);
+    assert_ne!(plain.mapping, mapped.mapping);
+    let problem = with(r#"{"event_type": "hedaer:x"}"#).broker.err().unwrap();
+    assert!(problem.contains("mapping") && problem.contains("event_type"), "{problem}");
 }
 
 #[test]
