@@ -108,6 +108,14 @@ impl OwnServers {
         self.run("start", &[server.as_str()]).await;
     }
 
+    /// Runs `rabbitmqctl` for the RabbitMQ of this test, e.g. to change a password.
+    ///
+    /// # Panics
+    /// When RabbitMQ was not started, or the command fails.
+    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> String {
+        self.run("ctl", arguments).await
+    }
+
     fn variable(&self, name: &str) -> &str {
         let found = self.environment.iter().find(|(variable, _)| variable == name);
         &found.unwrap_or_else(|| panic!("the server of {name} was not started for this test")).1

@@ -29,13 +29,14 @@ pub(crate) struct Broker {
     settings: Value,
     /// What the other files say that the settings name: certificates.
     files: u128,
-    config: Arc<BrokerConfig>,
+    config: BrokerConfig,
 }
 
 /// The same, understood.
+#[derive(Clone)]
 enum BrokerConfig {
     #[cfg(feature = "rabbitmq")]
-    RabbitMq(longshore_source_rabbitmq::RabbitMqConfig),
+    RabbitMq(Arc<longshore_source_rabbitmq::RabbitMqConfig>),
     /// Keeps the matches whole when no broker is built in.
     #[expect(dead_code, reason = "it cannot be made")]
     None(Infallible),
@@ -101,7 +102,7 @@ impl Broker {
         let contents: Vec<Vec<u8>> =
             files_of(&settings).iter().map(|path| std::fs::read(path).unwrap_or_default()).collect();
         let files = ids::digest(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        Ok(Self { kind, settings, files, config: Arc::new(config) })
+        Ok(Self { kind, settings, files, config })
     }
 
     /// The settings as they are stored (sealed).
@@ -120,7 +121,7 @@ impl Broker {
     /// A sentence that says what is wrong.
     pub(crate) async fn check(&self) -> Result<Vec<String>, String> {
         let checking = async {
-            match &*self.config {
+            match &self.config {
                 #[cfg(feature = "rabbitmq")]
                 BrokerConfig::RabbitMq(config) => longshore_source_rabbitmq::check(config).await,
                 BrokerConfig::None(never) => match *never {},
@@ -137,10 +138,10 @@ impl Broker {
     /// # Errors
     /// Why it ended unasked.
     pub(super) async fn run(&self, context: Context, feed: Feed) -> anyhow::Result<()> {
-        match &*self.config {
+        match &self.config {
             #[cfg(feature = "rabbitmq")]
             BrokerConfig::RabbitMq(config) => {
-                feed.run(longshore_source_rabbitmq::connect(config.clone(), context)).await
+                feed.run(longshore_source_rabbitmq::connect((**config).clone(), context)).await
             }
             BrokerConfig::None(never) => match *never {},
         }
@@ -150,10 +151,10 @@ impl Broker {
 fn typed<C: DeserializeOwned, E: Display>(
     settings: &Value,
     validate: impl Fn(&C) -> Result<(), E>,
-) -> Result<C, String> {
+) -> Result<Arc<C>, String> {
     let config = C::deserialize(settings).map_err(|error| without_value(&error.to_string()))?;
     validate(&config).map_err(|error| error.to_string())?;
-    Ok(config)
+    Ok(Arc::new(config))
 }
 
 /// serde's sentence without the value it quotes, which may be a secret.

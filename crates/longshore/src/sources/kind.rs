@@ -79,11 +79,13 @@ mod tests {
     fn kinds_have_the_contracts_names_too() {
         for (name, kind) in [("amqp", Kind::RabbitMq), ("rabbitmq", Kind::RabbitMq), ("google", Kind::PubSub)]
         {
-            match Kind::parse(name) {
-                Ok(found) => assert_eq!(found, kind),
-                Err(problem) => {
-                    assert!(!kind.is_built_in() && problem.contains("cargo feature"), "{problem}")
-                }
+            let parsed = Kind::parse(name);
+
+            assert_eq!(Kind::named(name), Some(kind));
+            if kind.is_built_in() {
+                assert_eq!(parsed, Ok(kind));
+            } else {
+                assert!(parsed.is_err_and(|problem| problem.contains("cargo feature")));
             }
         }
         assert!(

@@ -38,7 +38,9 @@ pub(super) async fn run(store: &Store, board: &Board, stop: CancellationToken) {
             told = Some((Instant::now(), now));
             let consumers: Vec<SourceStatus> = lines.into_iter().map(status).collect();
             // A database that is away is told of elsewhere; the next report says it all again.
-            if let Some(Err(error)) = stop.run_until_cancelled(store.report_sources(&consumers)).await {
+            if let Some(Err(error)) =
+                stop.run_until_cancelled(Box::pin(store.report_sources(&consumers))).await
+            {
                 debug!(%error, "the status of the sources is not written");
             }
         }

@@ -43,7 +43,7 @@ impl Runner {
             status: status.clone(),
             mapping,
         };
-        let ended = self.feed(consumer, declared, origin, soft.clone()).await;
+        let ended = Box::pin(self.feed(consumer, declared, origin, soft.clone())).await;
         match &ended {
             Err(error) => status.failing(&format!("{error:#}")),
             Ok(()) if soft.is_cancelled() => status.stopped(),
