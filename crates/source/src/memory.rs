@@ -75,7 +75,8 @@ impl Source for MemorySource {
         // No await from here on: dropping `recv` cannot strand what was taken.
         let message = |delivery: Delivery| {
             let ack = slots.fill(delivery.id)?;
-            let Publication { body, headers, message_id, timestamp_ms, address, offset } = delivery.publication;
+            let Publication { body, headers, message_id, timestamp_ms, address, offset } =
+                delivery.publication;
             Some(Message {
                 body,
                 headers,
