@@ -12,7 +12,7 @@ use super::bed::{Bed, ENDPOINT, IDS, OTHER, PROJECT, claim, event, identified, k
 
 const EVENTS: &str = "SELECT count(*) FROM events";
 
-fn quarantined() -> QuarantinedMessage {
+pub(crate) fn quarantined() -> QuarantinedMessage {
     QuarantinedMessage {
         id: QuarantineId::from_u128(IDS.next(SystemClock.now())),
         project: PROJECT,

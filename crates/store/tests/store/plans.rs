@@ -107,3 +107,29 @@ async fn the_hot_statements_use_their_indexes() {
         assert!(!found.is_empty(), "{name} reads nothing: the plan was not understood");
     }
 }
+
+#[tokio::test]
+async fn a_page_of_quarantine_is_read_from_its_index_and_not_further() {
+    let bed = Bed::new().await;
+    let now = "lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0')";
+    bed.run(&format!(
+        "INSERT INTO quarantine (project_id, id, reason, detail, position, headers, body, received_at)
+         SELECT '{p}', (substr({now} || lpad(to_hex(n), 20, '0'), 1, 32))::uuid, 'undecodable', '', '', '[]', '', now()
+         FROM generate_series(1, 10000) n",
+        p = uuid::Uuid::from_u128(1)
+    ))
+    .await;
+    bed.run("ANALYZE").await;
+    let mut connection = PgConnection::connect_with(&bed.database.options()).await.unwrap();
+    sqlx::raw_sql("SET enable_seqscan = off; SET jit = off").execute(&mut connection).await.unwrap();
+    let sql = include_str!("../../queries/list_quarantine.sql");
+    let none = ["NULL"; 5].join(", ");
+    let parameters = format!("{none}, false, now(), 'ffffffff-0000-0000-0000-000000000001', 50");
+
+    let found = explain(&mut connection, "page", sql, &parameters).await;
+
+    assert!(!found.is_empty());
+    for read in found {
+        assert!(read.is_look_up, "the page reads all of {} ({})", read.relation, read.node);
+    }
+}
