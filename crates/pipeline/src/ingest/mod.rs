@@ -14,6 +14,8 @@ mod identity;
 mod mapped;
 mod run;
 mod target;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
