@@ -15,6 +15,8 @@ mod mapped;
 pub mod replay;
 mod run;
 mod target;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
