@@ -169,7 +169,8 @@ async fn every_change_of_the_configuration_file_is_in_effect_within_two_seconds(
     file.write("password", "one\n");
     file.declare("");
     apply_text(&stage, &receiver(&stage)).await;
-    let mut gateway = stage.setup().env("LONGSHORE_CONFIG", file.path("longshore.toml").to_str().unwrap()).start().await;
+    let mut gateway =
+        stage.setup().env("LONGSHORE_CONFIG", file.path("longshore.toml").to_str().unwrap()).start().await;
     let load = Load::start(stage.rabbit.url(), queue, RATE, broadcast);
     stage.receiver.wait_for(50, PATIENCE).await;
 
@@ -182,7 +183,8 @@ async fn every_change_of_the_configuration_file_is_in_effect_within_two_seconds(
     // A password that was changed, with the connections it opened closed: nothing flows until the file follows.
     own.rabbitmqctl(&["change_password", "app", "two"]).await;
     own.rabbitmqctl(&["close_all_user_connections", "app", "the password was changed"]).await;
-    let refused = "SELECT count(*) FROM source_status WHERE state = 'failing' AND problem LIKE '%ACCESS_REFUSED%'";
+    let refused =
+        "SELECT count(*) FROM source_status WHERE state = 'failing' AND problem LIKE '%ACCESS_REFUSED%'";
     stage.count_reaches(refused, 1).await;
     let stored = stage.count(EVENTS).await;
     let at = file.write("password", "two\n");
