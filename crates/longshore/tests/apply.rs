@@ -154,5 +154,5 @@ async fn faults_of_a_file_and_of_the_configuration_exit_with_2() {
     assert_eq!(checked.code, 1);
     assert!(checked.stderr.contains("longshore migrate up"), "{checked:?}");
     longshore(&database, &["migrate", "up"]);
-    assert_eq!(longshore(&database, &["config", "check", "--connect"]).stdout, "ok\n");
+    assert_eq!(longshore(&database, &["config", "check", "--connect"]).stdout, "database: ok\nok\n");
 }
