@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod keys;
 mod migrate;
+mod quarantine;
 mod serve;
 
 use anyhow::{Context, bail};
@@ -22,6 +23,7 @@ pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
         Command::Serve(_) => serve::run(load(inputs)?.config),
         Command::Migrate(command) => block_on(migrate::run(&command, &load(inputs)?.config)),
         Command::Apply(args) => block_on(apply::run(&args, &load(inputs)?.config)),
+        Command::Quarantine(command) => block_on(quarantine::run(command, load(inputs)?.config)),
         Command::Config(command) => config::run(&command, inputs),
         Command::Completions { shell } => {
             completions::run(shell);
