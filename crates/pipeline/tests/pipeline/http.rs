@@ -55,7 +55,7 @@ async fn deliver(receiver: &Receiver, envelope: &str, change: impl FnOnce(&mut E
         source: Some((SOURCE, PROJECT)),
         kind: "memory",
         status: Status::new("memory", "bed"),
-        mapping: Arc::default(),
+        mapping: std::sync::Arc::default(),
     };
     let transport = HttpTransport::new(settings()).unwrap();
     let process = bed.start_with(connect, origin, transport, clock);
