@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use anyhow::{Context, anyhow, bail};
 use longshore_core::{ProjectId, SourceId};
-use longshore_pipeline::ingest::Origin;
+use longshore_pipeline::ingest::{Origin, fixed};
 use longshore_source::Status;
 use longshore_store::{NamedSource, Store};
 
 use crate::config::Config;
-use crate::sources::{self, KINDS};
+use crate::sources::declared::{declared_id, kind};
 
 /// Projects and declared sources.
 pub(super) struct Names {
@@ -28,9 +28,10 @@ impl Names {
                 *name == declared.project || id.to_string().eq_ignore_ascii_case(&declared.project)
             });
             let Some(&(project, _)) = found else { continue };
-            let id = sources::declared_id(project, &declared.name);
+            let id = declared_id(project, &declared.name);
             let (name, kind) = (declared.name.clone(), declared.kind.clone());
-            sources.insert(id, NamedSource { id, project, name, kind, mapping: "{}".to_owned() });
+            let mapping = serde_json::to_string(&declared.mapping)?;
+            sources.insert(id, NamedSource { id, project, name, kind, mapping });
         }
         Ok(Self { projects: directory.projects.into_iter().collect(), sources })
     }
@@ -72,9 +73,10 @@ impl Names {
         let source = self.sources.get(&id).ok_or_else(|| {
             anyhow!("its source {id} is not declared any more: nothing says how to decode it")
         })?;
-        let kind = KINDS.into_iter().find(|kind| *kind == source.kind);
-        let kind =
-            kind.ok_or_else(|| anyhow!("its source is of kind `{}`, which is unknown", source.kind))?;
-        Ok(Origin { source: Some((id, source.project)), kind, status: Status::new(kind, &source.name) })
+        let kind = kind(&source.kind);
+        let status = Status::new(kind, &source.name);
+        let mapping = serde_json::from_str(&source.mapping)
+            .with_context(|| format!("the mapping of source `{}` cannot be read", source.name))?;
+        Ok(Origin { source: Some((id, source.project)), kind, status, mapping: fixed(mapping) })
     }
 }
