@@ -167,9 +167,11 @@ mod tests {
     #[test]
     fn the_visibility_timeout_is_ours_or_the_queues_or_the_usual_one() {
         let ours = SqsConfig { visibility_timeout: Some(60), ..SqsConfig::default() };
-        for (config, own, expected) in
-            [(&ours, "30", (60, true)), (&SqsConfig::default(), "45", (45, false)), (&SqsConfig::default(), "0", (30, true))]
-        {
+        for (config, own, expected) in [
+            (&ours, "30", (60, true)),
+            (&SqsConfig::default(), "45", (45, false)),
+            (&SqsConfig::default(), "0", (30, true)),
+        ] {
             let known = Known::of(config, &attributes(own, None));
             assert_eq!((known.visibility_secs, known.is_asked_for), expected);
         }

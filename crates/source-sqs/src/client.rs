@@ -43,7 +43,8 @@ impl Queue {
         let sdk = sdk_config(config, &queue).await?;
         let endpoint = config.endpoint.clone().or_else(|| queue.endpoint.clone());
         let build = |longest: Duration, attempts: u32| {
-            let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(longest);
+            let timeouts =
+                TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(longest);
             let mut builder = aws_sdk_sqs::config::Builder::from(&sdk)
                 .timeout_config(timeouts.build())
                 .retry_config(RetryConfig::standard().with_max_attempts(attempts))
@@ -101,7 +102,8 @@ pub(crate) async fn sdk_config(config: &SqsConfig, queue: &QueueRef) -> Result<S
     if sdk.region().is_none() {
         if config.endpoint.is_none() && queue.endpoint.is_none() {
             return Err(SourceError::Misconfigured(
-                "`default_region` is missing and nothing else names a region; set it, or AWS_REGION".to_owned(),
+                "`default_region` is missing and nothing else names a region; set it, or AWS_REGION"
+                    .to_owned(),
             ));
         }
         sdk = sdk.into_builder().region(Region::new(ANY_REGION)).build();
@@ -137,3 +139,6 @@ async fn assume(role: &AssumeRole, base: SdkConfig) -> SdkConfig {
     let provider = SharedCredentialsProvider::new(provider.build().await);
     base.into_builder().credentials_provider(provider).build()
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,9 +186,8 @@ impl SqsConfig {
         if !role.role_arn.starts_with("arn:") {
             return error("assume_role.role_arn", "is not an ARN; it begins with `arn:`");
         }
-        role.duration.map_or(Ok(()), |seconds| {
-            within("assume_role.duration", seconds, 900, LONGEST_LEASE_SECS)
-        })
+        role.duration
+            .map_or(Ok(()), |seconds| within("assume_role.duration", seconds, 900, LONGEST_LEASE_SECS))
     }
 
     fn validate_endpoint(&self) -> Result<(), ConfigError> {

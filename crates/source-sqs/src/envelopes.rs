@@ -174,7 +174,8 @@ pub(crate) fn open_s3(message: &mut Incoming) -> S3 {
     }
     let Some(notification) = parse::<Records<'_>>(&body) else { return S3::Other };
     let Some(first) = notification.records.first() else { return S3::Other };
-    let Some(record) = parse::<Record>(first.get().as_bytes()).filter(|record| record.event_source == "aws:s3")
+    let Some(record) =
+        parse::<Record>(first.get().as_bytes()).filter(|record| record.event_source == "aws:s3")
     else {
         return S3::Other;
     };
@@ -204,10 +205,13 @@ pub(crate) fn open_s3(message: &mut Incoming) -> S3 {
 /// Whether the body is what Amazon's extended client leaves of a payload that it put into S3 (the public
 /// `PayloadS3Pointer` of its payload-offloading library). It is not fetched.
 pub(crate) fn is_s3_pointer(body: &[u8]) -> bool {
-    const CLASSES: [&str; 2] =
-        ["software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer"];
+    const CLASSES: [&str; 2] = [
+        "software.amazon.payloadoffloading.PayloadS3Pointer",
+        "com.amazon.sqs.javamessaging.MessageS3Pointer",
+    ];
     body.trim_ascii_start().starts_with(b"[")
-        && parse::<(Cow<'_, str>, &RawValue)>(body).is_some_and(|(class, _)| CLASSES.contains(&class.as_ref()))
+        && parse::<(Cow<'_, str>, &RawValue)>(body)
+            .is_some_and(|(class, _)| CLASSES.contains(&class.as_ref()))
 }
 
 fn put(message: &mut Incoming, event: &CloudEvent<'_>) -> bool {

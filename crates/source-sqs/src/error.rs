@@ -59,13 +59,32 @@ fn sort(code: Option<&str>, message: Option<&str>, doing: &str) -> SourceError {
         "QueueDoesNotExist" | "NonExistentQueue" => SourceError::Misconfigured(format!(
             "{doing}: there is no such queue; check its name, the region and the account that owns it"
         )),
-        "AccessDenied" | "AccessDeniedException" | "InvalidSecurity" | "KmsAccessDenied" | "KmsDisabled"
-        | "KmsInvalidKeyUsage" | "KmsInvalidState" | "KmsNotFound" | "KmsOptInRequired"
-        | "UnrecognizedClientException" | "InvalidClientTokenId" | "SignatureDoesNotMatch"
-        | "MissingAuthenticationToken" | "IncompleteSignature" | "NotAuthorized" | "OptInRequired"
-        | "ExpiredToken" | "ExpiredTokenException" => SourceError::Denied(text),
-        "InvalidAddress" | "InvalidAttributeValue" | "InvalidAttributeName" | "InvalidParameterValue"
-        | "MissingParameter" | "UnsupportedOperation" | "ValidationError" | "ValidationException"
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "InvalidSecurity"
+        | "KmsAccessDenied"
+        | "KmsDisabled"
+        | "KmsInvalidKeyUsage"
+        | "KmsInvalidState"
+        | "KmsNotFound"
+        | "KmsOptInRequired"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "MissingAuthenticationToken"
+        | "IncompleteSignature"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "ExpiredToken"
+        | "ExpiredTokenException" => SourceError::Denied(text),
+        "InvalidAddress"
+        | "InvalidAttributeValue"
+        | "InvalidAttributeName"
+        | "InvalidParameterValue"
+        | "MissingParameter"
+        | "UnsupportedOperation"
+        | "ValidationError"
+        | "ValidationException"
         | "InvalidAction" => SourceError::Misconfigured(text),
         _ => SourceError::Disconnected(text),
     }
@@ -91,12 +110,15 @@ mod tests {
     fn codes_are_sorted_by_what_can_be_done() {
         let sorted = |code| sort(Some(code), None, "receiving");
         for code in ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"] {
-            assert!(matches!(sorted(code), SourceError::Misconfigured(text) if text.contains("no such queue")));
+            assert!(
+                matches!(sorted(code), SourceError::Misconfigured(text) if text.contains("no such queue"))
+            );
         }
         for code in ["KMS.KmsAccessDenied", "KmsDisabled", "AccessDeniedException", "ExpiredToken"] {
             assert!(matches!(sorted(code), SourceError::Denied(_)), "{code}");
         }
-        for code in ["OverLimit", "RequestThrottled", "KmsThrottled", "ThrottlingException", "InternalError"] {
+        for code in ["OverLimit", "RequestThrottled", "KmsThrottled", "ThrottlingException", "InternalError"]
+        {
             assert!(sorted(code).is_transient(), "{code}");
         }
     }

@@ -109,7 +109,9 @@ impl Leases {
             }
             let left = longest.saturating_sub(lease.since.elapsed()).min(visibility).as_secs();
             if left == 0 {
-                tracing::warn!("a message is not kept from other consumers any longer: it has been out too long");
+                tracing::warn!(
+                    "a message is not kept from other consumers any longer: it has been out too long"
+                );
                 lease.due = None;
                 continue;
             }
@@ -196,7 +198,8 @@ pub(crate) async fn change_visibility(
         call = call.entries(entry.build().expect("an id and a receipt handle are set"));
     }
     let answer = call.send().await;
-    let answer = answer.map_err(|error| explain(&error, &format!("changing visibility in `{}`", queue.name)))?;
+    let answer =
+        answer.map_err(|error| explain(&error, &format!("changing visibility in `{}`", queue.name)))?;
     Ok(by_place(answer.failed))
 }
 
@@ -212,7 +215,9 @@ pub(crate) async fn hand_back(queue: &Queue, receipts: &[String]) {
             let entries = chunk.iter().map(|receipt| (receipt.as_str(), 0));
             match change_visibility(queue, entries).await {
                 Ok(_) => break,
-                Err(error) => tracing::debug!(queue = queue.name, %error, "messages could not be handed back"),
+                Err(error) => {
+                    tracing::debug!(queue = queue.name, %error, "messages could not be handed back")
+                }
             }
         }
     }

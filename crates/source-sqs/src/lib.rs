@@ -66,4 +66,3 @@ pub async fn connect(config: SqsConfig, context: Context) -> Result<SqsSource, S
 pub async fn check(config: &SqsConfig) -> Result<Vec<String>, SourceError> {
     check::check(config).await
 }
-

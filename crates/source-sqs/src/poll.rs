@@ -210,11 +210,7 @@ impl Poller {
     }
 }
 
-async fn receive(
-    queue: Queue,
-    ask: Ask,
-    visibility_secs: Option<i32>,
-) -> Result<Vec<Incoming>, SourceError> {
+async fn receive(queue: Queue, ask: Ask, visibility_secs: Option<i32>) -> Result<Vec<Incoming>, SourceError> {
     let call = queue
         .polls
         .receive_message()

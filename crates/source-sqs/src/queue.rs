@@ -29,9 +29,10 @@ impl QueueRef {
             (None, None, None) => {
                 Err(ConfigError::new("queue_name", "is missing; give it, or `queue_url`, or `queue_arn`"))
             }
-            _ => {
-                Err(ConfigError::new("queue_name", "`queue_url` and `queue_arn` exclude each other; give one"))
-            }
+            _ => Err(ConfigError::new(
+                "queue_name",
+                "`queue_url` and `queue_arn` exclude each other; give one",
+            )),
         }
     }
 
@@ -45,7 +46,8 @@ impl QueueRef {
 
     fn by_url(url: &str) -> Result<Self, ConfigError> {
         let bad = || {
-            let problem = "is not a queue's URL, e.g. `https://sqs.eu-west-1.amazonaws.com/123456789012/orders`";
+            let problem =
+                "is not a queue's URL, e.g. `https://sqs.eu-west-1.amazonaws.com/123456789012/orders`";
             ConfigError::new("queue_url", problem)
         };
         let origin = origin(url).ok_or_else(bad)?;

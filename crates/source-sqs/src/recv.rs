@@ -74,7 +74,9 @@ impl SqsSource {
             lots: Arc::new(AtomicU64::new(0)),
             wait_secs: config.wait_time.into(),
             max_messages: NonZeroUsize::new(config.max_messages.into()).unwrap_or(NonZeroUsize::MIN),
-            visibility_secs: known.is_asked_for.then(|| i32::try_from(known.visibility_secs).unwrap_or(i32::MAX)),
+            visibility_secs: known
+                .is_asked_for
+                .then(|| i32::try_from(known.visibility_secs).unwrap_or(i32::MAX)),
         };
 
         // Before anything is started that would have to end if this fails.
@@ -135,7 +137,8 @@ impl Source for SqsSource {
                 return Err(SourceError::Disconnected("the pollers have ended".to_owned()));
             }
             // What stands behind one of its group that was given back goes back as well: its token is dropped.
-            let in_order = |arrived: &Arrived| arrived.place.as_ref().is_none_or(|place| !place.is_overtaken());
+            let in_order =
+                |arrived: &Arrived| arrived.place.as_ref().is_none_or(|place| !place.is_overtaken());
             let messages = arrived.into_iter().filter(in_order).map(|arrived| arrived.message);
             let messages = messages.collect::<Vec<_>>();
             if !messages.is_empty() {

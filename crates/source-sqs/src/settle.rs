@@ -259,7 +259,8 @@ fn delay(after: Duration, age: Duration) -> i32 {
 impl Broker {
     /// Deletes, again and again what fails by no fault of ours.
     async fn delete(&self, mut batch: Vec<Item>) -> Done {
-        let lots = batch.iter().filter_map(|item| Some(Arc::clone(&item.settlement.handle.place.as_ref()?.lot)));
+        let lots =
+            batch.iter().filter_map(|item| Some(Arc::clone(&item.settlement.handle.place.as_ref()?.lot)));
         let mut lots = lots.collect::<Vec<_>>();
         lots.dedup_by(|one, other| Arc::ptr_eq(one, other));
         let (acks, mut lost) = (batch.len() as u64, 0);
@@ -290,7 +291,11 @@ impl Broker {
                 return Done { lots, acks, lost };
             }
             let Some(pause) = pauses.next_backoff() else {
-                tracing::warn!(queue = self.queue.name, count = batch.len(), "messages were not deleted and will come again");
+                tracing::warn!(
+                    queue = self.queue.name,
+                    count = batch.len(),
+                    "messages were not deleted and will come again"
+                );
                 self.status.stale(batch.iter().filter(|item| !item.lost).count());
                 return Done { lots, acks, lost: lost + batch.len() as u64 };
             };
@@ -304,7 +309,8 @@ impl Broker {
     ) -> Result<Vec<(usize, aws_sdk_sqs::types::BatchResultErrorEntry)>, SourceError> {
         let mut call = self.queue.calls.delete_message_batch().queue_url(&self.queue.url);
         for (index, item) in batch.iter().enumerate() {
-            let entry = Entry::builder().id(index.to_string()).receipt_handle(&item.settlement.handle.receipt);
+            let entry =
+                Entry::builder().id(index.to_string()).receipt_handle(&item.settlement.handle.receipt);
             call = call.entries(entry.build().expect("an id and a receipt handle are set"));
         }
         let answer = call.send().await;
@@ -329,7 +335,9 @@ impl Broker {
                     }
                     batch = again;
                 }
-                Err(error) => tracing::debug!(queue = self.queue.name, %error, "messages could not be given back"),
+                Err(error) => {
+                    tracing::debug!(queue = self.queue.name, %error, "messages could not be given back")
+                }
             }
             if batch.is_empty() {
                 break;

@@ -121,14 +121,17 @@ fn several_records_stay_one_event() {
 fn the_test_event_of_s3_is_none_and_other_bodies_stay() {
     let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"photos","RequestId":"5582"}"#;
     assert_eq!(open_s3(&mut incoming(test)), S3::Test);
-    for body in [r#"{"Records":[]}"#, r#"{"Records":[{"eventSource":"aws:ses"}]}"#, r#"{"Event":"other"}"#, "x"] {
+    for body in
+        [r#"{"Records":[]}"#, r#"{"Records":[{"eventSource":"aws:ses"}]}"#, r#"{"Event":"other"}"#, "x"]
+    {
         assert_eq!(open_s3(&mut incoming(body)), S3::Other, "{body}");
     }
 }
 
 #[test]
 fn a_pointer_of_the_extended_client_is_recognised() {
-    let pointer = r#"["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"b","s3Key":"k"}]"#;
+    let pointer =
+        r#"["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"b","s3Key":"k"}]"#;
     assert!(is_s3_pointer(pointer.as_bytes()));
     for body in [r#"["a",{}]"#, "[1,2]", "{}", ""] {
         assert!(!is_s3_pointer(body.as_bytes()), "{body}");
