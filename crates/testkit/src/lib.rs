@@ -18,6 +18,7 @@
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
+//! | `sqs` | with the feature `sqs`: queues of its own for each test on an SQS server, publishing, depth |
 
 #![expect(clippy::panic, reason = "a test whose surroundings are broken has no better answer")]
 #![expect(clippy::print_stderr, reason = "what a failed test needs to be understood goes to its output")]
@@ -31,6 +32,8 @@ pub mod publication;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod servers;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 mod unique;
 
 pub use unique::free_addr;

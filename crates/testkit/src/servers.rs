@@ -92,6 +92,15 @@ impl OwnServers {
         self.variable("LONGSHORE_TEST_AMQP_URL")
     }
 
+    /// The URL for `LONGSHORE_TEST_SQS_ENDPOINT`.
+    ///
+    /// # Panics
+    /// When the SQS server was not started.
+    #[must_use]
+    pub fn sqs_endpoint(&self) -> &str {
+        self.variable("LONGSHORE_TEST_SQS_ENDPOINT")
+    }
+
     /// Stops a server and returns when it is gone.
     ///
     /// # Panics
@@ -139,7 +148,13 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/servers
 async fn script(arguments: &[&str]) -> String {
     let mut command = Command::new(SCRIPT);
     command.args(arguments).stdin(Stdio::null()).env("LONGSHORE_OWNER_PID", std::process::id().to_string());
-    for given in ["DATABASE_URL", "LONGSHORE_TEST_AMQP_URL", "AMQP_URL", "LONGSHORE_PG_FSYNC"] {
+    for given in [
+        "DATABASE_URL",
+        "LONGSHORE_TEST_AMQP_URL",
+        "AMQP_URL",
+        "LONGSHORE_TEST_SQS_ENDPOINT",
+        "LONGSHORE_PG_FSYNC",
+    ] {
         command.env_remove(given);
     }
     let Output { status, stdout, stderr } =
