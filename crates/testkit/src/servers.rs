@@ -92,6 +92,15 @@ impl OwnServers {
         self.variable("LONGSHORE_TEST_AMQP_URL")
     }
 
+    /// The addresses for `LONGSHORE_TEST_KAFKA_BROKERS`.
+    ///
+    /// # Panics
+    /// When Kafka was not started.
+    #[must_use]
+    pub fn kafka_brokers(&self) -> &str {
+        self.variable("LONGSHORE_TEST_KAFKA_BROKERS")
+    }
+
     /// Stops a server and returns when it is gone.
     ///
     /// # Panics
@@ -131,7 +140,13 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/servers
 async fn script(arguments: &[&str]) -> String {
     let mut command = Command::new(SCRIPT);
     command.args(arguments).stdin(Stdio::null()).env("LONGSHORE_OWNER_PID", std::process::id().to_string());
-    for given in ["DATABASE_URL", "LONGSHORE_TEST_AMQP_URL", "AMQP_URL", "LONGSHORE_PG_FSYNC"] {
+    for given in [
+        "DATABASE_URL",
+        "LONGSHORE_TEST_AMQP_URL",
+        "AMQP_URL",
+        "LONGSHORE_TEST_KAFKA_BROKERS",
+        "LONGSHORE_PG_FSYNC",
+    ] {
         command.env_remove(given);
     }
     let Output { status, stdout, stderr } =
