@@ -150,10 +150,6 @@ impl Ledger {
         self.partitions.get_mut(&claim)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.partitions.len()
-    }
-
     /// Takes records from the client, in the order of their offsets. Those of a partition that is not ours, or that
     /// is to be read again from further back, are not for us: they come again.
     pub(crate) fn put(&mut self, records: impl IntoIterator<Item = Record>, now: Instant) {

@@ -246,7 +246,7 @@ impl Reader {
                 self.shared.out_of_range.increment(1);
                 self.shared.end(Some(explain(error, &doing, "")));
             }
-            Some(Code::MaximumPollExceeded) => {
+            Some(Code::PollExceeded) => {
                 tracing::warn!(source.name = name, "this process stood still for too long and left the group; joining again");
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
