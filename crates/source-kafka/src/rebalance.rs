@@ -26,6 +26,11 @@ const SESSION: Duration = Duration::from_secs(45);
 /// What stands before a stale watermark in the metadata of a committed offset. Frozen: other releases read it.
 const STALE: &str = "longshore stale=";
 
+/// How often the last commit of partitions that go is tried, and how long is waited in between: the group moves, and
+/// may refuse it for a moment (librdkafka #3306).
+const COMMIT_TRIES: usize = 3;
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+
 /// A partition by topic and number.
 pub(crate) type Place = (String, i32);
 
@@ -62,7 +67,12 @@ impl ConsumerContext for Events {
         let mut ledger = self.shared.ledger();
         for element in offsets.elements() {
             let error = failed.clone().or_else(|| element.error().err());
-            let Some(error) = error else { continue };
+            let Some(error) = error else {
+                if let Offset::Offset(next) = element.offset() {
+                    ledger.confirmed(element.topic(), element.partition(), next.unsigned_abs());
+                }
+                continue;
+            };
             // It is made again with the next round; if the partition has gone, nobody waits for it.
             ledger.commit_failed(element.topic(), element.partition());
             if !is_commit_to_repeat(&error) {
@@ -92,7 +102,14 @@ impl Events {
         }
         // From here on, what is settled is too late; only then is the rest committed.
         let commits = self.shared.ledger().revoke(among);
-        commit(consumer, &commits, CommitMode::Sync);
+        for _ in 0..COMMIT_TRIES {
+            if commit(consumer, &commits, CommitMode::Sync) {
+                return;
+            }
+            std::thread::sleep(COMMIT_PAUSE);
+        }
+        // Whoever reads them now starts further back, and redeliveries are recognised.
+        tracing::warn!(source.name = self.shared.context.name, "the last positions of partitions that go are not committed");
     }
 
     /// How long partitions that go wait for what is out of them: others wait for us meanwhile.
@@ -226,8 +243,14 @@ pub(crate) fn commit(consumer: &BaseConsumer<Events>, commits: &[Commit], mode: 
             element.set_metadata(format!("{STALE}{stale}"));
         }
     }
-    let Err(error) = consumer.commit(&list, mode) else { return true };
     let shared = &consumer.context().shared;
+    let Err(error) = consumer.commit(&list, mode) else {
+        if matches!(mode, CommitMode::Sync) {
+            let mut ledger = shared.ledger();
+            commits.iter().for_each(|commit| ledger.confirmed(&commit.topic, commit.number, commit.next));
+        }
+        return true;
+    };
     let mut ledger = shared.ledger();
     for commit in commits {
         ledger.commit_failed(&commit.topic, commit.number);

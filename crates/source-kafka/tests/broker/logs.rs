@@ -39,7 +39,9 @@ async fn a_retry_comes_before_what_is_behind_it_and_nothing_comes_twice() {
     let kafka = Kafka::connect().await;
     let topic = kafka.topic(1).await;
     topic.publish(bodies(0..20)).await;
-    let mut source = source(&topic, none()).await;
+    let context = Context::new("kafka", "orders");
+    let status = context.status.clone();
+    let mut source = longshore_source_kafka::connect(config(&topic, none()), context).await.unwrap();
 
     let mut messages = take(&mut source, 10).await;
     let out = messages.pop();
@@ -52,6 +54,7 @@ async fn a_retry_comes_before_what_is_behind_it_and_nothing_comes_twice() {
             _ => ack([message]),
         }
     }
+    eventually("the source to know", async || (status.report().returned == 2).then_some(())).await;
     let messages = take(&mut source, 12).await;
 
     assert!(begun.elapsed() >= delay, "the retry came after {:?}", begun.elapsed());
