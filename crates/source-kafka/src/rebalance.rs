@@ -14,13 +14,15 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::time::{Instant, timeout};
 
-use crate::config::OffsetReset;
+use crate::config::{GroupProtocol, OffsetReset};
 use crate::error::is_commit_to_repeat;
 use crate::events::Events;
 use crate::ledger::{Commit, Start};
 
 /// How long a question to the broker may take while nothing else goes on.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+/// Into how many questions that is divided where one may stay without an answer.
+const COMMITTED_TRIES: u32 = 10;
 /// What brokers and librdkafka take when `session_timeout` is not given.
 const SESSION: Duration = Duration::from_secs(45);
 /// What stands before a stale watermark in the metadata of a committed offset. Frozen: other releases read it.
@@ -133,12 +135,11 @@ impl Events {
 
     /// Where each partition is read from.
     fn starts(&self, consumer: &BaseConsumer<Self>, places: &[Place]) -> Vec<Start> {
-        let stored = if places.is_empty() { NextOffsets::new() } else { self.watermarks() };
-        let mut wanted = TopicPartitionList::with_capacity(places.len());
-        for (topic, number) in places {
-            wanted.add_partition(topic, *number);
+        if places.is_empty() || self.shared.is_to_finish() {
+            return vec![Start::default(); places.len()];
         }
-        let committed = match consumer.committed_offsets(wanted, ANSWER) {
+        let stored = self.watermarks();
+        let committed = match self.committed(consumer, places) {
             Ok(committed) => committed,
             Err(error) => {
                 // The client asks again by itself, and starts at what it is told.
@@ -165,6 +166,31 @@ impl Events {
             starts.push(start);
         }
         starts
+    }
+
+    /// What the group has committed. With KIP-848 a question that was asked under a member's last epoch stays without an
+    /// answer, while one that is asked after the next heartbeat has one at once; hence several short ones.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        places: &[Place],
+    ) -> KafkaResult<TopicPartitionList> {
+        let tries = match self.shared.config.group_protocol {
+            GroupProtocol::Classic => 1,
+            GroupProtocol::Consumer => COMMITTED_TRIES,
+        };
+        let mut outcome = Ok(TopicPartitionList::new());
+        for _ in 0..tries {
+            let mut wanted = TopicPartitionList::with_capacity(places.len());
+            for (topic, number) in places {
+                wanted.add_partition(topic, *number);
+            }
+            outcome = consumer.committed_offsets(wanted, ANSWER / tries);
+            if outcome.is_ok() || self.shared.is_to_finish() {
+                break;
+            }
+        }
+        outcome
     }
 
     /// The group has a position. The stored messages may be ahead of it, by what was not committed in time.
