@@ -101,6 +101,15 @@ impl OwnServers {
         self.variable("LONGSHORE_TEST_SQS_ENDPOINT")
     }
 
+    /// The addresses for `LONGSHORE_TEST_KAFKA_BROKERS`.
+    ///
+    /// # Panics
+    /// When Kafka was not started.
+    #[must_use]
+    pub fn kafka_brokers(&self) -> &str {
+        self.variable("LONGSHORE_TEST_KAFKA_BROKERS")
+    }
+
     /// Stops a server and returns when it is gone.
     ///
     /// # Panics
@@ -153,6 +162,7 @@ async fn script(arguments: &[&str]) -> String {
         "LONGSHORE_TEST_AMQP_URL",
         "AMQP_URL",
         "LONGSHORE_TEST_SQS_ENDPOINT",
+        "LONGSHORE_TEST_KAFKA_BROKERS",
         "LONGSHORE_PG_FSYNC",
     ] {
         command.env_remove(given);
