@@ -108,7 +108,7 @@ impl Broker {
             Kind::RabbitMq => typed(&settings, RabbitMqConfig::validate).map(BrokerConfig::RabbitMq)?,
             #[cfg(feature = "sqs")]
             Kind::Sqs => typed(&settings, SqsConfig::validate).map(BrokerConfig::Sqs)?,
-            #[cfg(not(all(feature = "kafka", feature = "rabbitmq", feature = "sqs")))]
+            #[cfg(not(all(feature = "kafka", feature = "pubsub", feature = "rabbitmq", feature = "sqs")))]
             kind => return Err(format!("`{kind}` is not built in")),
         };
         let contents: Vec<Vec<u8>> =
