@@ -15,6 +15,7 @@
 //! | [`database`] | a database of its own for each test |
 //! | [`gateway`] | the `longshore` binary as a child process, killed and restarted |
 //! | [`memory`] | the store's two ports in memory, with fault knobs |
+//! | `pubsub` | (feature `pubsub`) topics and subscriptions of its own for each test, publishing, what is left |
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
@@ -28,6 +29,8 @@ pub mod database;
 pub mod gateway;
 pub mod memory;
 pub mod publication;
+#[cfg(feature = "pubsub")]
+pub mod pubsub;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod servers;

@@ -76,7 +76,7 @@ func (s *service) StreamingPull(call pubsubpb.Subscriber_StreamingPullServer) er
 	if ms, _ := strconv.Atoi(found.Labels["stream-ms"]); ms > 0 {
 		ended = time.After(time.Duration(ms) * time.Millisecond)
 	}
-	for {
+	for ctx.Err() == nil {
 		news := s.news()
 		response, err := this.pull(ctx, found)
 		if err != nil {
@@ -90,7 +90,6 @@ func (s *service) StreamingPull(call pubsubpb.Subscriber_StreamingPullServer) er
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-ended:
 			return status.Error(codes.Unavailable, "The service was unable to fulfill your request. Please try again.")
 		case <-pings:
@@ -101,6 +100,7 @@ func (s *service) StreamingPull(call pubsubpb.Subscriber_StreamingPullServer) er
 		case <-time.After(look):
 		}
 	}
+	return call.Context().Err() // none when the client has merely said that it is done
 }
 
 func limit(wanted int64) int {
