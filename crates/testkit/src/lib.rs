@@ -16,6 +16,7 @@
 //! | [`gateway`] | the `longshore` binary as a child process, killed and restarted |
 //! | `kafka` | topics of its own for each test, transactions, what a group has left (feature `kafka`) |
 //! | [`memory`] | the store's two ports in memory, with fault knobs |
+//! | `pubsub` | (feature `pubsub`) topics and subscriptions of its own for each test, publishing, what is left |
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
@@ -32,6 +33,8 @@ pub mod gateway;
 pub mod kafka;
 pub mod memory;
 pub mod publication;
+#[cfg(feature = "pubsub")]
+pub mod pubsub;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod servers;

@@ -13,6 +13,8 @@ use longshore_core::ids;
 use longshore_source::{Context, SourceError};
 #[cfg(feature = "kafka")]
 use longshore_source_kafka::KafkaConfig;
+#[cfg(feature = "pubsub")]
+use longshore_source_pubsub::PubSubConfig;
 #[cfg(feature = "rabbitmq")]
 use longshore_source_rabbitmq::RabbitMqConfig;
 #[cfg(feature = "sqs")]
@@ -43,6 +45,8 @@ pub(crate) struct Broker {
 enum BrokerConfig {
     #[cfg(feature = "kafka")]
     Kafka(Arc<KafkaConfig>),
+    #[cfg(feature = "pubsub")]
+    PubSub(Arc<PubSubConfig>),
     #[cfg(feature = "rabbitmq")]
     RabbitMq(Arc<RabbitMqConfig>),
     #[cfg(feature = "sqs")]
@@ -104,6 +108,8 @@ impl Broker {
         let config = match kind {
             #[cfg(feature = "kafka")]
             Kind::Kafka => typed(&settings, KafkaConfig::validate).map(BrokerConfig::Kafka)?,
+            #[cfg(feature = "pubsub")]
+            Kind::PubSub => typed(&settings, PubSubConfig::validate).map(BrokerConfig::PubSub)?,
             #[cfg(feature = "rabbitmq")]
             Kind::RabbitMq => typed(&settings, RabbitMqConfig::validate).map(BrokerConfig::RabbitMq)?,
             #[cfg(feature = "sqs")]
@@ -136,6 +142,8 @@ impl Broker {
             match &self.config {
                 #[cfg(feature = "kafka")]
                 BrokerConfig::Kafka(config) => longshore_source_kafka::check(config).await,
+                #[cfg(feature = "pubsub")]
+                BrokerConfig::PubSub(config) => longshore_source_pubsub::check(config).await,
                 #[cfg(feature = "rabbitmq")]
                 BrokerConfig::RabbitMq(config) => longshore_source_rabbitmq::check(config).await,
                 #[cfg(feature = "sqs")]
@@ -158,6 +166,10 @@ impl Broker {
             #[cfg(feature = "kafka")]
             BrokerConfig::Kafka(config) => {
                 feed.run(longshore_source_kafka::connect((**config).clone(), context)).await
+            }
+            #[cfg(feature = "pubsub")]
+            BrokerConfig::PubSub(config) => {
+                feed.run(longshore_source_pubsub::connect((**config).clone(), context)).await
             }
             #[cfg(feature = "rabbitmq")]
             BrokerConfig::RabbitMq(config) => {
