@@ -81,6 +81,16 @@ rabbitmq_launch() (
     describe_process "$!" >"$DIR/rabbitmq/launcher"
 )
 
+# rabbitmq_ctl ARGUMENT…: the node's own command line, which finds it by name, port mapper and cookie.
+rabbitmq_ctl() (
+    rabbitmq_require
+    local ctl
+    ctl="$(dirname "$RABBITMQ_SERVER")/rabbitmqctl"
+    unset "${!RABBITMQ_@}"
+    export HOME="$DIR/rabbitmq/home" RABBITMQ_CONF_ENV_FILE=/dev/null
+    ERL_EPMD_PORT="$(rabbitmq_port 3)" "$ctl" -q -n "longshore-$(rabbitmq_port 1)@localhost" "$@"
+)
+
 # Waits for the line the node itself writes when every listener is open: no other server can be meant.
 rabbitmq_wait() {
     local tick=0

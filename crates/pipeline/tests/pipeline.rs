@@ -9,11 +9,17 @@ mod bed;
 mod delivering;
 #[path = "pipeline/http.rs"]
 mod http;
+#[path = "pipeline/mapping.rs"]
+mod mapping;
 #[path = "pipeline/model.rs"]
 mod model;
+#[path = "pipeline/replaying.rs"]
+mod replaying;
 #[path = "pipeline/stopping.rs"]
 mod stopping;
 #[path = "pipeline/storing.rs"]
 mod storing;
 #[path = "pipeline/transport.rs"]
 mod transport;
+#[path = "pipeline/watermarks.rs"]
+mod watermarks;

@@ -84,6 +84,11 @@ pub trait Harness: Send {
     /// for a source that replies, when they are on their way: it does not wait for the answers.
     fn publish(&mut self, bodies: Vec<String>) -> impl Future<Output = ()> + Send;
 
+    /// As [`Harness::publish`], in such a way that the broker keeps the order: with one key, where order is kept per key.
+    fn publish_in_order(&mut self, bodies: Vec<String>) -> impl Future<Output = ()> + Send {
+        self.publish(bodies)
+    }
+
     /// Breaks every connection of the sources on the current queue, so that they have to connect anew. False when
     /// that cannot be done here.
     fn break_connections(&mut self) -> impl Future<Output = bool> + Send;
@@ -97,6 +102,12 @@ pub trait Harness: Send {
     /// current queue has an answer. A producer that was told that there is no room has none yet: it repeats.
     fn answers(&mut self) -> impl Future<Output = BTreeMap<String, Answer>> + Send {
         ready(BTreeMap::new())
+    }
+
+    /// Whether the broker keeps one position per log in place of a state per message: what stands behind a message
+    /// that is unsettled is then left with it, however it was settled.
+    fn keeps_a_position(&self) -> bool {
+        false
     }
 
     /// How many messages the flow test sends; less for a slow stand-in of a broker.

@@ -14,10 +14,13 @@
 //! | [`clock`] | a [`longshore_core::Clock`] on tokio's time, which tests can pause |
 //! | [`database`] | a database of its own for each test |
 //! | [`gateway`] | the `longshore` binary as a child process, killed and restarted |
+//! | `kafka` | topics of its own for each test, transactions, what a group has left (feature `kafka`) |
 //! | [`memory`] | the store's two ports in memory, with fault knobs |
+//! | `pubsub` | (feature `pubsub`) topics and subscriptions of its own for each test, publishing, what is left |
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
+//! | `sqs` | with the feature `sqs`: queues of its own for each test on an SQS server, publishing, depth |
 
 #![expect(clippy::panic, reason = "a test whose surroundings are broken has no better answer")]
 #![expect(clippy::print_stderr, reason = "what a failed test needs to be understood goes to its output")]
@@ -26,11 +29,17 @@ pub mod chaos;
 pub mod clock;
 pub mod database;
 pub mod gateway;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 pub mod publication;
+#[cfg(feature = "pubsub")]
+pub mod pubsub;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod servers;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 mod unique;
 
 pub use unique::free_addr;

@@ -92,6 +92,24 @@ impl OwnServers {
         self.variable("LONGSHORE_TEST_AMQP_URL")
     }
 
+    /// The URL for `LONGSHORE_TEST_SQS_ENDPOINT`.
+    ///
+    /// # Panics
+    /// When the SQS server was not started.
+    #[must_use]
+    pub fn sqs_endpoint(&self) -> &str {
+        self.variable("LONGSHORE_TEST_SQS_ENDPOINT")
+    }
+
+    /// The addresses for `LONGSHORE_TEST_KAFKA_BROKERS`.
+    ///
+    /// # Panics
+    /// When Kafka was not started.
+    #[must_use]
+    pub fn kafka_brokers(&self) -> &str {
+        self.variable("LONGSHORE_TEST_KAFKA_BROKERS")
+    }
+
     /// Stops a server and returns when it is gone.
     ///
     /// # Panics
@@ -106,6 +124,14 @@ impl OwnServers {
     /// When it does not start.
     pub async fn start_again(&self, server: Server) {
         self.run("start", &[server.as_str()]).await;
+    }
+
+    /// Runs `rabbitmqctl` for the RabbitMQ of this test, e.g. to change a password.
+    ///
+    /// # Panics
+    /// When RabbitMQ was not started, or the command fails.
+    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> String {
+        self.run("ctl", arguments).await
     }
 
     fn variable(&self, name: &str) -> &str {
@@ -131,7 +157,14 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/servers
 async fn script(arguments: &[&str]) -> String {
     let mut command = Command::new(SCRIPT);
     command.args(arguments).stdin(Stdio::null()).env("LONGSHORE_OWNER_PID", std::process::id().to_string());
-    for given in ["DATABASE_URL", "LONGSHORE_TEST_AMQP_URL", "AMQP_URL", "LONGSHORE_PG_FSYNC"] {
+    for given in [
+        "DATABASE_URL",
+        "LONGSHORE_TEST_AMQP_URL",
+        "AMQP_URL",
+        "LONGSHORE_TEST_SQS_ENDPOINT",
+        "LONGSHORE_TEST_KAFKA_BROKERS",
+        "LONGSHORE_PG_FSYNC",
+    ] {
         command.env_remove(given);
     }
     let Output { status, stdout, stderr } =

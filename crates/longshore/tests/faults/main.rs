@@ -17,6 +17,7 @@ mod load;
 mod neighbours;
 mod outages;
 mod poison;
+mod reconcile;
 mod retries;
 mod stage;
 mod stop;
