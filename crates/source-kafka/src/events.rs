@@ -31,6 +31,8 @@ pub(crate) struct Events {
     /// The last error, with the client's own words.
     last: Mutex<Option<(KafkaError, String)>>,
     down: AtomicBool,
+    /// Whether the group has said which partitions are ours, if only that none is.
+    joined: AtomicBool,
     /// Whether everything is paused because nobody takes what was read.
     paused: AtomicBool,
 }
@@ -42,6 +44,7 @@ impl Events {
             news: Mutex::default(),
             last: Mutex::default(),
             down: AtomicBool::new(false),
+            joined: AtomicBool::new(false),
             paused: AtomicBool::new(false),
         }
     }
@@ -54,6 +57,14 @@ impl Events {
     pub(crate) fn trouble(&self, doing: &str) -> Option<SourceError> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
         last.map(|(error, reason)| explain(&error, doing, &reason))
+    }
+
+    pub(crate) fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_joined(&self) {
+        self.joined.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_paused(&self) -> bool {

@@ -36,6 +36,8 @@ const WAITING: usize = 2_000;
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
 /// How long nobody has to take anything before everything is paused.
 const PRESSURE: Duration = Duration::from_secs(1);
+/// How long a member that is to go waits until it is one.
+const JOINING: Duration = Duration::from_secs(1);
 /// How long the last commit is tried.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
 
@@ -99,6 +101,10 @@ impl Reader {
     /// the group has got to.
     fn commit_last(&mut self) -> bool {
         let begun = Instant::now();
+        // Who goes away while it is being let in stays in the broker's list, and keeps its partitions for a session.
+        while !self.consumer.context().has_joined() && begun.elapsed() < JOINING {
+            self.take_round(LOOK);
+        }
         while !self.commit(CommitMode::Sync) {
             if begun.elapsed() > LAST_COMMIT {
                 return false;

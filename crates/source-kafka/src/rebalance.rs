@@ -46,6 +46,7 @@ impl ConsumerContext for Events {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let places = places(list);
         self.shared.rebalances.increment(1);
+        self.set_joined();
         let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assigned(consumer, &places, list);
             let done = if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) };
