@@ -77,7 +77,8 @@ pub(crate) async fn check(config: &KafkaConfig) -> Result<Vec<String>, SourceErr
 
 /// The names of the topics: one that must exist, or all there are.
 fn look_up(consumer: &BaseConsumer<Events>, topic: Option<&str>) -> Result<Vec<String>, SourceError> {
-    let doing = topic.map_or_else(|| "looking up topics".to_owned(), |topic| format!("looking up topic `{topic}`"));
+    let doing =
+        topic.map_or_else(|| "looking up topics".to_owned(), |topic| format!("looking up topic `{topic}`"));
     let deadline = Instant::now() + CONNECT;
     let mut trouble = None;
     let propagated = Instant::now() + PROPAGATION;
@@ -92,7 +93,9 @@ fn look_up(consumer: &BaseConsumer<Events>, topic: Option<&str>) -> Result<Vec<S
                     found.error().filter(|_| named).map(|code| KafkaError::MetadataFetch(code.into()))
                 });
                 match failed {
-                    None => return Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()),
+                    None => {
+                        return Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect());
+                    }
                     Some(error) if is_passing(&error) && Instant::now() < propagated => {
                         std::thread::sleep(Duration::from_millis(100));
                         continue;
@@ -118,11 +121,7 @@ fn is_passing(error: &KafkaError) -> bool {
     )
 }
 
-fn look_at_group(
-    consumer: &BaseConsumer<Events>,
-    shared: &Shared,
-    topic: &str,
-) -> Result<(), SourceError> {
+fn look_at_group(consumer: &BaseConsumer<Events>, shared: &Shared, topic: &str) -> Result<(), SourceError> {
     let group = shared.config.group(&shared.context);
     let doing = format!("looking up group `{group}`");
     let mut wanted = TopicPartitionList::new();
@@ -148,7 +147,8 @@ fn warnings(config: &KafkaConfig) -> Vec<String> {
     }
     if config.offset_reset == OffsetReset::Latest {
         warnings.push(
-            "`offset_reset = \"latest\"` passes over what was published before the group's first start".to_owned(),
+            "`offset_reset = \"latest\"` passes over what was published before the group's first start"
+                .to_owned(),
         );
     }
     warnings

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_source::SourceError;
+use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::Message as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -224,28 +224,23 @@ impl Reader {
 
     fn put(&self, round: &[BorrowedMessage<'_>]) {
         let skip_tombstones = self.shared.config.tombstones == Tombstones::Skip;
-        let mut found: Vec<(&str, i32, Option<(Claim, Arc<str>)>)> = Vec::new();
+        let mut found: Vec<Found<'_>> = Vec::new();
         {
             let ledger = self.shared.ledger();
             for message in round {
-                let place = (message.topic(), message.partition());
-                if !found.iter().any(|(topic, number, _)| (*topic, *number) == place) {
-                    let claim = ledger.find(place.0, place.1);
-                    found.push((
-                        place.0,
-                        place.1,
-                        claim.map(|(claim, partition)| (claim, Arc::clone(&partition.log))),
-                    ));
+                let (topic, number) = (message.topic(), message.partition());
+                if !found.iter().any(|found| found.is(topic, number)) {
+                    let claim =
+                        ledger.find(topic, number).map(|(claim, found)| (claim, Arc::clone(&found.log)));
+                    found.push(Found { topic, number, claim });
                 }
             }
         }
         // Outside the lock: this is where the work is.
         let mut records = Vec::with_capacity(round.len());
         for message in round {
-            let place = found.iter().find(|(topic, number, _)| {
-                *number == message.partition() && *topic == message.topic()
-            });
-            if let Some((topic, _, Some((claim, log)))) = place {
+            let place = found.iter().find(|found| found.is(message.topic(), message.partition()));
+            if let Some(Found { topic, claim: Some((claim, log)), .. }) = place {
                 records.extend(Record::copy(message, *claim, topic, log, skip_tombstones));
             }
         }
@@ -268,7 +263,10 @@ impl Reader {
                 self.shared.end(Some(explain(error, &doing, "")));
             }
             Some(Code::PollExceeded) => {
-                tracing::warn!(source.name = name, "this process stood still for too long and left the group; joining again");
+                tracing::warn!(
+                    source.name = name,
+                    "this process stood still for too long and left the group; joining again"
+                );
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 let (code, reason) = match self.consumer.client().fatal_error() {
@@ -286,7 +284,8 @@ impl Reader {
     fn commit(&self, mode: CommitMode) -> bool {
         let mut ledger = self.shared.ledger();
         // What is on its way may still fail; who waits for the answer wants to be sure.
-        let commits = if matches!(mode, CommitMode::Sync) { ledger.unconfirmed() } else { ledger.uncommitted() };
+        let commits =
+            if matches!(mode, CommitMode::Sync) { ledger.unconfirmed() } else { ledger.uncommitted() };
         drop(ledger);
         commit(&self.consumer, &commits, mode)
     }
@@ -373,7 +372,9 @@ impl Reader {
             .shared
             .ledger()
             .partitions()
-            .filter(|(_, partition)| *partition.topic == *topic && only.is_none_or(|only| partition.number == only))
+            .filter(|(_, partition)| {
+                *partition.topic == *topic && only.is_none_or(|only| partition.number == only)
+            })
             .map(|(claim, partition)| (claim, partition.number))
             .collect();
         if places.is_empty() {
@@ -385,14 +386,11 @@ impl Reader {
             let watermark = stored.get(&format!("{topic}/{number}")).copied();
             let start = events.afresh(&self.consumer, (topic, number), watermark, reset);
             let Some(next) = start.next else { return false };
-            // Before the seek: what is read until then belongs to the claim that ends here.
-            self.shared.ledger().revoke(|name, at| name == topic && at == number);
-            if !self.seek(topic, number, next) {
-                // Without a claim nothing of it is handed out; the next turn must find it again.
-                self.shared.ledger().claim(topic.into(), number, start, Instant::now());
-                return false;
-            }
-            self.shared.ledger().claim(topic.into(), number, start, Instant::now());
+            let mut ledger = self.shared.ledger();
+            ledger.revoke(|name, at| name == topic && at == number);
+            let claim = ledger.claim(topic.into(), number, start, Instant::now());
+            // Until the client has gone there, nothing it reads is for this claim.
+            ledger.restart(claim, next, Instant::now());
         }
         self.commit(CommitMode::Async);
         true
@@ -406,10 +404,17 @@ impl Reader {
         }
         let Some(stalled) = self.watchdog.look(&self.consumer, &self.shared) else { return };
         self.shared.stalls.increment(1);
-        tracing::error!(source.name = self.shared.context.name, partition = stalled, "a partition has stalled; building the consumer anew");
-        let problem = format!("partition `{stalled}` has records and yields none; the consumer is built anew");
+        tracing::error!(
+            source.name = self.shared.context.name,
+            partition = stalled,
+            "a partition has stalled; building the consumer anew"
+        );
+        let problem =
+            format!("partition `{stalled}` has records and yields none; the consumer is built anew");
         self.shared.context.status.failing(&problem);
-        match open(&self.shared).and_then(|(consumer, _)| subscribe(&consumer, &self.shared).map(|()| consumer)) {
+        match open(&self.shared)
+            .and_then(|(consumer, _)| subscribe(&consumer, &self.shared).map(|()| consumer))
+        {
             Ok(consumer) => {
                 self.commit(CommitMode::Sync);
                 drop(std::mem::replace(&mut self.consumer, consumer));
@@ -420,6 +425,19 @@ impl Reader {
             }
             Err(error) => self.shared.context.status.failing(&error.to_string()),
         }
+    }
+}
+
+/// A partition of which a round has records, and under which claim, if it is ours.
+struct Found<'a> {
+    topic: &'a str,
+    number: i32,
+    claim: Option<(Claim, Arc<str>)>,
+}
+
+impl Found<'_> {
+    fn is(&self, topic: &str, number: i32) -> bool {
+        self.number == number && self.topic == topic
     }
 }
 

@@ -37,12 +37,7 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) type Place = (String, i32);
 
 impl ConsumerContext for Events {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        what: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let places = places(list);
         self.shared.rebalances.increment(1);
@@ -88,7 +83,12 @@ impl ConsumerContext for Events {
 impl Events {
     fn revoked(&self, consumer: &BaseConsumer<Self>, places: &[Place]) {
         let lost = consumer.assignment_lost();
-        tracing::info!(source.name = self.shared.context.name, count = places.len(), lost, "partitions revoked");
+        tracing::info!(
+            source.name = self.shared.context.name,
+            count = places.len(),
+            lost,
+            "partitions revoked"
+        );
         let places: HashSet<&Place> = places.iter().collect();
         let among = |topic: &str, number: i32| places.contains(&(topic.to_owned(), number));
         if lost {
@@ -98,7 +98,8 @@ impl Events {
         self.shared.ledger().withhold(among);
         let deadline = Instant::now() + self.patience();
         while !self.shared.is_to_finish() && self.shared.ledger().is_out(among) {
-            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
                 break;
             };
             self.shared.wait(left.min(Duration::from_millis(50)), |ledger| !ledger.is_out(among));
@@ -112,7 +113,10 @@ impl Events {
             std::thread::sleep(COMMIT_PAUSE);
         }
         // Whoever reads them now starts further back, and redeliveries are recognised.
-        tracing::warn!(source.name = self.shared.context.name, "the last positions of partitions that go are not committed");
+        tracing::warn!(
+            source.name = self.shared.context.name,
+            "the last positions of partitions that go are not committed"
+        );
     }
 
     /// How long partitions that go wait for what is out of them: others wait for us meanwhile.
@@ -171,11 +175,7 @@ impl Events {
 
     /// What the group has committed. With KIP-848 a question that was asked under a member's last epoch stays without an
     /// answer, while one that is asked after the next heartbeat has one at once; hence several short ones.
-    fn committed(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        places: &[Place],
-    ) -> KafkaResult<TopicPartitionList> {
+    fn committed(&self, consumer: &BaseConsumer<Self>, places: &[Place]) -> KafkaResult<TopicPartitionList> {
         let tries = match self.shared.config.group_protocol {
             GroupProtocol::Classic => 1,
             GroupProtocol::Consumer => COMMITTED_TRIES,

@@ -56,7 +56,8 @@ pub(crate) async fn take(source: &mut KafkaSource, count: usize) -> Vec<Message>
     while taken.len() < count {
         let max = NonZeroUsize::new(count - taken.len()).unwrap();
         let more = timeout(LIMIT, source.recv(max)).await;
-        taken.extend(more.unwrap_or_else(|_| panic!("only {} of {count} came", taken.len())).unwrap());
+        assert!(more.is_ok(), "only {} of {count} came", taken.len());
+        taken.extend(more.unwrap().unwrap());
     }
     taken
 }
@@ -90,10 +91,7 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
 
 /// Waits until a group has committed these offsets.
 pub(crate) async fn commits(topic: &TestTopic, offsets: &[Option<i64>]) {
-    eventually("the commit", async || {
-        (topic.committed(topic.name()).await == offsets).then_some(())
-    })
-    .await;
+    eventually("the commit", async || (topic.committed(topic.name()).await == offsets).then_some(())).await;
 }
 
 /// What the store would know.
