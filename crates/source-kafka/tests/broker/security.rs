@@ -31,7 +31,7 @@ async fn reads(topic: &TestTopic, over: Value) {
     close(source).await;
 }
 
-fn sasl(&auth: &Value) -> Value {
+fn sasl(auth: &Value) -> Value {
     json!({ "brokers": [given("LONGSHORE_TEST_KAFKA_SASL_BROKERS")], "auth": auth })
 }
 
