@@ -77,7 +77,7 @@ impl Events {
 
     /// A broker answers.
     pub(crate) fn up(&self) {
-        if self.down.swap(false, Ordering::Relaxed) {
+        if self.down.swap(false, Ordering::Relaxed) && !self.shared.is_to_finish() {
             self.shared.context.status.reconnected();
             tracing::info!(source.name = self.shared.context.name, "connected again");
         }
@@ -115,6 +115,9 @@ impl ClientContext for Events {
     }
 
     fn stats(&self, statistics: Statistics) {
+        if self.shared.is_to_finish() {
+            return; // the status has been told that this is over
+        }
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
             self.up();
         }

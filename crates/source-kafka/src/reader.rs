@@ -59,6 +59,8 @@ impl Reader {
         ready: oneshot::Sender<Result<Vec<String>, SourceError>>,
         over: oneshot::Sender<bool>,
     ) {
+        // However this ends, whoever waits for a message is told.
+        let _ended = Ended(Arc::clone(&shared));
         let consumer = match open(&shared).and_then(|(consumer, warnings)| {
             subscribe(&consumer, &shared)?;
             Ok((consumer, warnings))
@@ -94,7 +96,6 @@ impl Reader {
         // Gives the partitions back and leaves the group; waits for the broker.
         drop(this);
         let _ = over.send(committed);
-        shared.end(None);
     }
 
     /// Everything that is settled, while the group moves or not. Polls meanwhile, for that is how a member learns where
@@ -425,6 +426,15 @@ impl Reader {
             }
             Err(error) => self.shared.context.status.failing(&error.to_string()),
         }
+    }
+}
+
+/// Tells that the thread is over, also when it panics.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.end(None);
     }
 }
 

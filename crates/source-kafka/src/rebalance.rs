@@ -49,7 +49,9 @@ impl ConsumerContext for Events {
                 // The client forgets that they were paused.
                 let _ = consumer.pause(list);
             }
-            self.shared.context.status.consuming();
+            if !self.shared.is_to_finish() {
+                self.shared.context.status.consuming();
+            }
             done
         } else {
             self.revoked(consumer, &places);
