@@ -38,5 +38,6 @@ install_packages() {
 missing() {
     die "$1 is missing. Install it, or name one that runs with $2, or run \`docker compose up -d\` and set
     DATABASE_URL=postgres://postgres:longshore@127.0.0.1:5432/postgres
-    LONGSHORE_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f"
+    LONGSHORE_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f
+    LONGSHORE_TEST_KAFKA_BROKERS=127.0.0.1:9092"
 }

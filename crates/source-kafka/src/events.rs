@@ -31,6 +31,8 @@ pub(crate) struct Events {
     /// The last error, with the client's own words.
     last: Mutex<Option<(KafkaError, String)>>,
     down: AtomicBool,
+    /// Whether the group has said which partitions are ours, if only that none is.
+    joined: AtomicBool,
     /// Whether everything is paused because nobody takes what was read.
     paused: AtomicBool,
 }
@@ -42,6 +44,7 @@ impl Events {
             news: Mutex::default(),
             last: Mutex::default(),
             down: AtomicBool::new(false),
+            joined: AtomicBool::new(false),
             paused: AtomicBool::new(false),
         }
     }
@@ -56,6 +59,14 @@ impl Events {
         last.map(|(error, reason)| explain(&error, doing, &reason))
     }
 
+    pub(crate) fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_joined(&self) {
+        self.joined.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
     }
@@ -66,7 +77,7 @@ impl Events {
 
     /// A broker answers.
     pub(crate) fn up(&self) {
-        if self.down.swap(false, Ordering::Relaxed) {
+        if self.down.swap(false, Ordering::Relaxed) && !self.shared.is_to_finish() {
             self.shared.context.status.reconnected();
             tracing::info!(source.name = self.shared.context.name, "connected again");
         }
@@ -104,6 +115,9 @@ impl ClientContext for Events {
     }
 
     fn stats(&self, statistics: Statistics) {
+        if self.shared.is_to_finish() {
+            return; // the status has been told that this is over
+        }
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
             self.up();
         }

@@ -42,7 +42,9 @@ pub(crate) struct Partition {
     offsets: Contiguous,
     /// Offsets that were given back and are to be read again.
     returned: BTreeSet<u64>,
-    /// When to go back for them.
+    /// Where to begin anew, which comes before them.
+    restart_at: Option<u64>,
+    /// When to go back.
     pub(crate) rewind_at: Option<Instant>,
     /// Whether the client was told to read nothing until then.
     pub(crate) held: bool,
@@ -121,6 +123,7 @@ impl Ledger {
             log,
             offsets: Contiguous::new(),
             returned: BTreeSet::new(),
+            restart_at: None,
             rewind_at: None,
             held: false,
             wanted: start.next,
@@ -215,9 +218,18 @@ impl Ledger {
         Effect::Returned
     }
 
+    /// The client has to go to `next` before anything it reads is for this claim.
+    pub(crate) fn restart(&mut self, claim: Claim, next: u64, now: Instant) {
+        if let Some(partition) = self.partitions.get_mut(&claim) {
+            partition.restart_at = Some(next);
+            partition.rewind_at = Some(now);
+        }
+    }
+
     /// From which offset a partition is read again: the first that was given back.
     pub(crate) fn rewind_to(&self, claim: Claim) -> Option<u64> {
-        self.partitions.get(&claim)?.returned.first().copied()
+        let partition = self.partitions.get(&claim)?;
+        partition.restart_at.or(partition.returned.first().copied())
     }
 
     /// The client has gone back.
@@ -225,6 +237,7 @@ impl Ledger {
         self.disturbances += 1;
         if let Some(partition) = self.partitions.get_mut(&claim) {
             partition.rewind_at = None;
+            partition.restart_at = None;
             partition.held = false;
         }
     }

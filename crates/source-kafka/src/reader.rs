@@ -36,6 +36,8 @@ const WAITING: usize = 2_000;
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
 /// How long nobody has to take anything before everything is paused.
 const PRESSURE: Duration = Duration::from_secs(1);
+/// How long a member that is to go waits until it is one.
+const JOINING: Duration = Duration::from_secs(1);
 /// How long the last commit is tried.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
 
@@ -57,6 +59,8 @@ impl Reader {
         ready: oneshot::Sender<Result<Vec<String>, SourceError>>,
         over: oneshot::Sender<bool>,
     ) {
+        // However this ends, whoever waits for a message is told.
+        let _ended = Ended(Arc::clone(&shared));
         let consumer = match open(&shared).and_then(|(consumer, warnings)| {
             subscribe(&consumer, &shared)?;
             Ok((consumer, warnings))
@@ -92,13 +96,16 @@ impl Reader {
         // Gives the partitions back and leaves the group; waits for the broker.
         drop(this);
         let _ = over.send(committed);
-        shared.end(None);
     }
 
     /// Everything that is settled, while the group moves or not. Polls meanwhile, for that is how a member learns where
     /// the group has got to.
     fn commit_last(&mut self) -> bool {
         let begun = Instant::now();
+        // Who goes away while it is being let in stays in the broker's list, and keeps its partitions for a session.
+        while !self.consumer.context().has_joined() && begun.elapsed() < JOINING {
+            self.take_round(LOOK);
+        }
         while !self.commit(CommitMode::Sync) {
             if begun.elapsed() > LAST_COMMIT {
                 return false;
@@ -218,28 +225,23 @@ impl Reader {
 
     fn put(&self, round: &[BorrowedMessage<'_>]) {
         let skip_tombstones = self.shared.config.tombstones == Tombstones::Skip;
-        let mut found: Vec<(&str, i32, Option<(Claim, Arc<str>)>)> = Vec::new();
+        let mut found: Vec<Found<'_>> = Vec::new();
         {
             let ledger = self.shared.ledger();
             for message in round {
-                let place = (message.topic(), message.partition());
-                if !found.iter().any(|(topic, number, _)| (*topic, *number) == place) {
-                    let claim = ledger.find(place.0, place.1);
-                    found.push((
-                        place.0,
-                        place.1,
-                        claim.map(|(claim, partition)| (claim, Arc::clone(&partition.log))),
-                    ));
+                let (topic, number) = (message.topic(), message.partition());
+                if !found.iter().any(|found| found.is(topic, number)) {
+                    let claim =
+                        ledger.find(topic, number).map(|(claim, found)| (claim, Arc::clone(&found.log)));
+                    found.push(Found { topic, number, claim });
                 }
             }
         }
         // Outside the lock: this is where the work is.
         let mut records = Vec::with_capacity(round.len());
         for message in round {
-            let place = found
-                .iter()
-                .find(|(topic, number, _)| *number == message.partition() && *topic == message.topic());
-            if let Some((topic, _, Some((claim, log)))) = place {
+            let place = found.iter().find(|found| found.is(message.topic(), message.partition()));
+            if let Some(Found { topic, claim: Some((claim, log)), .. }) = place {
                 records.extend(Record::copy(message, *claim, topic, log, skip_tombstones));
             }
         }
@@ -385,14 +387,11 @@ impl Reader {
             let watermark = stored.get(&format!("{topic}/{number}")).copied();
             let start = events.afresh(&self.consumer, (topic, number), watermark, reset);
             let Some(next) = start.next else { return false };
-            // Before the seek: what is read until then belongs to the claim that ends here.
-            self.shared.ledger().revoke(|name, at| name == topic && at == number);
-            if !self.seek(topic, number, next) {
-                // Without a claim nothing of it is handed out; the next turn must find it again.
-                self.shared.ledger().claim(topic.into(), number, start, Instant::now());
-                return false;
-            }
-            self.shared.ledger().claim(topic.into(), number, start, Instant::now());
+            let mut ledger = self.shared.ledger();
+            ledger.revoke(|name, at| name == topic && at == number);
+            let claim = ledger.claim(topic.into(), number, start, Instant::now());
+            // Until the client has gone there, nothing it reads is for this claim.
+            ledger.restart(claim, next, Instant::now());
         }
         self.commit(CommitMode::Async);
         true
@@ -427,6 +426,28 @@ impl Reader {
             }
             Err(error) => self.shared.context.status.failing(&error.to_string()),
         }
+    }
+}
+
+/// Tells that the thread is over, also when it panics.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.end(None);
+    }
+}
+
+/// A partition of which a round has records, and under which claim, if it is ours.
+struct Found<'a> {
+    topic: &'a str,
+    number: i32,
+    claim: Option<(Claim, Arc<str>)>,
+}
+
+impl Found<'_> {
+    fn is(&self, topic: &str, number: i32) -> bool {
+        self.number == number && self.topic == topic
     }
 }
 

@@ -41,6 +41,7 @@ impl ConsumerContext for Events {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let places = places(list);
         self.shared.rebalances.increment(1);
+        self.set_joined();
         let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assigned(consumer, &places, list);
             let done = if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) };
@@ -48,7 +49,9 @@ impl ConsumerContext for Events {
                 // The client forgets that they were paused.
                 let _ = consumer.pause(list);
             }
-            self.shared.context.status.consuming();
+            if !self.shared.is_to_finish() {
+                self.shared.context.status.consuming();
+            }
             done
         } else {
             self.revoked(consumer, &places);

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 use crate::support::{ack, bodies, close, config, connect, none, numbers, source, take};
 
 fn given(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: start Kafka with `scripts/servers up DIR kafka`"))
+    let value = std::env::var(name);
+    assert!(value.is_ok(), "{name} is not set: start Kafka with `scripts/servers up DIR kafka`");
+    value.unwrap()
 }
 
 async fn reads(topic: &TestTopic, over: Value) {
@@ -30,7 +31,7 @@ async fn reads(topic: &TestTopic, over: Value) {
     close(source).await;
 }
 
-fn sasl(auth: Value) -> Value {
+fn sasl(auth: &Value) -> Value {
     json!({ "brokers": [given("LONGSHORE_TEST_KAFKA_SASL_BROKERS")], "auth": auth })
 }
 
@@ -44,7 +45,7 @@ async fn name_and_password_let_in() {
         json!({ "type": "scram", "hash": "SHA256", "username": username, "password": password }),
         json!({ "type": "scram", "username": username, "password": password }),
     ] {
-        reads(&topic, sasl(auth)).await;
+        reads(&topic, sasl(&auth)).await;
     }
     topic.delete().await;
 }
@@ -54,7 +55,7 @@ async fn a_wrong_password_is_denied_with_a_sentence() {
     let kafka = Kafka::connect().await;
     let topic = kafka.topic(1).await;
     for kind in ["plain", "scram"] {
-        let wrong = sasl(json!({ "type": kind, "username": "longshore", "password": "hunter2" }));
+        let wrong = sasl(&json!({ "type": kind, "username": "longshore", "password": "hunter2" }));
         let begun = Instant::now();
         let error = connect(config(&topic, wrong.clone())).await.unwrap_err();
         let SourceError::Denied(said) = &error else { panic!("not denied: {error}") };
@@ -75,7 +76,7 @@ fn token(lifetime: Duration) -> String {
     format!("{}.{}.", encoded(&json!({ "alg": "none" })), encoded(&claims))
 }
 
-fn oauth(from: Value) -> Value {
+fn oauth(from: &Value) -> Value {
     let brokers = given("LONGSHORE_TEST_KAFKA_OAUTH_BROKERS");
     json!({ "brokers": [brokers], "auth": { "type": "oauthbearer", "oauthbearer": from } })
 }
@@ -84,9 +85,9 @@ fn oauth(from: Value) -> Value {
 async fn a_token_lets_in() {
     let kafka = Kafka::connect().await;
     let topic = kafka.topic(1).await;
-    reads(&topic, oauth(json!({ "token": token(Duration::from_secs(600)) }))).await;
+    reads(&topic, oauth(&json!({ "token": token(Duration::from_secs(600)) }))).await;
 
-    let stale = oauth(json!({ "token": "not a token" }));
+    let stale = oauth(&json!({ "token": "not a token" }));
     let error = connect(config(&topic, stale)).await.unwrap_err();
     assert!(matches!(error, SourceError::Denied(_)), "{error}");
     topic.delete().await;
@@ -128,9 +129,9 @@ async fn token_endpoint(lifetime: Duration) -> (String, Arc<AtomicUsize>) {
 async fn tokens_are_renewed_before_they_end() {
     let kafka = Kafka::connect().await;
     let topic = kafka.topic(1).await;
-    let (endpoint, count) = token_endpoint(Duration::from_secs(4)).await;
+    let (endpoint, count) = token_endpoint(Duration::from_secs(3)).await;
     let from = |secret: &str| {
-        oauth(json!({
+        oauth(&json!({
             "token_endpoint": endpoint,
             "client_id": "us:er",
             "client_secret": secret,
@@ -141,7 +142,7 @@ async fn tokens_are_renewed_before_they_end() {
     // The broker ends sessions with their token, and after four seconds at the latest.
     let begun = Instant::now();
     let mut number = 0;
-    while begun.elapsed() < Duration::from_secs(9) {
+    while begun.elapsed() < Duration::from_secs(7) {
         topic.publish(bodies(number..number + 1)).await;
         let messages = take(&mut source, 1).await;
         assert_eq!(numbers(&messages), [number]);
@@ -157,7 +158,7 @@ async fn tokens_are_renewed_before_they_end() {
     topic.delete().await;
 }
 
-fn tls(table: Value) -> Value {
+fn tls(table: &Value) -> Value {
     json!({ "brokers": [given("LONGSHORE_TEST_KAFKA_TLS_BROKERS")], "tls": table })
 }
 
@@ -173,19 +174,19 @@ async fn certificates_let_in_without_a_password() {
             "key_file": format!("{certs}/{key}"),
         })
     };
-    reads(&topic, tls(ours("client.key"))).await;
+    reads(&topic, tls(&ours("client.key"))).await;
     let mut encrypted = ours("client.encrypted.key");
     encrypted["key_password"] = json!("longshore");
-    reads(&topic, tls(encrypted)).await;
+    reads(&topic, tls(&encrypted)).await;
 
-    let nobody = tls(json!({ "ca_file": format!("{certs}/ca.pem") }));
+    let nobody = tls(&json!({ "ca_file": format!("{certs}/ca.pem") }));
     let error = connect(config(&topic, nobody)).await.unwrap_err();
     assert!(matches!(error, SourceError::Denied(_)), "{error}");
     let mut strange = ours("client.key");
     strange["ca_file"] = json!(format!("{certs}/stranger.pem"));
-    let error = connect(config(&topic, tls(strange))).await.unwrap_err();
+    let error = connect(config(&topic, tls(&strange))).await.unwrap_err();
     assert!(matches!(&error, SourceError::Misconfigured(said) if said.contains("ca_file")), "{error}");
-    let absent = tls(json!({ "ca_file": "/nowhere/ca.pem" }));
+    let absent = tls(&json!({ "ca_file": "/nowhere/ca.pem" }));
     let error = connect(config(&topic, absent)).await.unwrap_err();
     assert!(matches!(error, SourceError::Misconfigured(_)), "{error}");
     topic.delete().await;

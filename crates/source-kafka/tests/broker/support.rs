@@ -56,7 +56,8 @@ pub(crate) async fn take(source: &mut KafkaSource, count: usize) -> Vec<Message>
     while taken.len() < count {
         let max = NonZeroUsize::new(count - taken.len()).unwrap();
         let more = timeout(LIMIT, source.recv(max)).await;
-        taken.extend(more.unwrap_or_else(|_| panic!("only {} of {count} came", taken.len())).unwrap());
+        assert!(more.is_ok(), "only {} of {count} came", taken.len());
+        taken.extend(more.unwrap().unwrap());
     }
     taken
 }
