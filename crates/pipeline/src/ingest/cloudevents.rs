@@ -31,20 +31,20 @@ const NAMES: Names = Names { endpoint: "endpointid", owner: "ownerid" };
 
 /// How a message carries a CloudEvent, if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum Mode<'m> {
     /// The body is the event.
     Structured,
     /// Headers are its attributes, the body its data.
     Binary,
     /// It does not, by its headers; the body may still be one when they do not speak against it.
-    Unsaid { may_be_structured: bool },
+    Unsaid { content_type: Option<&'m str> },
 }
 
 /// The mode by headers alone.
 ///
 /// # Errors
 /// For batches and for formats other than JSON.
-pub(super) fn mode(message: &Message) -> Result<Mode, Undecodable> {
+pub(super) fn mode(message: &Message) -> Result<Mode<'_>, Undecodable> {
     let mut content_type = None;
     let mut is_binary = false;
     for (name, value) in &message.headers {
@@ -54,9 +54,9 @@ pub(super) fn mode(message: &Message) -> Result<Mode, Undecodable> {
             is_binary = true;
         }
     }
-    let essence = media::essence(content_type.unwrap_or_default());
-    let format = essence.get(..PREFIX.len()).filter(|start| start.eq_ignore_ascii_case(PREFIX));
-    if format.is_some() {
+    let start = content_type.and_then(|text: &str| text.trim_start().get(..PREFIX.len()));
+    if start.is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) {
+        let essence = media::essence(content_type.unwrap_or_default());
         let rest = essence[PREFIX.len()..].to_ascii_lowercase();
         return match rest.as_str() {
             "" | "+json" => Ok(Mode::Structured),
@@ -74,19 +74,20 @@ pub(super) fn mode(message: &Message) -> Result<Mode, Undecodable> {
     if is_binary {
         return Ok(Mode::Binary);
     }
-    Ok(Mode::Unsaid { may_be_structured: content_type.is_none_or(media::is_plain_json) })
+    Ok(Mode::Unsaid { content_type })
 }
 
 fn unsupported(problem: impl Into<String>) -> Undecodable {
     Undecodable { reason: Reason::Undecodable, field: CONTENT_TYPE.into(), problem: problem.into() }
 }
 
-/// Whether a body whose headers say nothing is a CloudEvent by its own word.
-pub(super) fn is_structured(body: &[u8]) -> bool {
+/// Whether a message whose headers do not say that it is a CloudEvent is one by its body's word.
+pub(super) fn is_structured(body: &[u8], content_type: Option<&str>) -> bool {
     let is_text = |document: &Document<'_>, name: &str| {
         document.member(name).is_some_and(|value| value.get().starts_with('"'))
     };
-    body.trim_ascii_start().starts_with(b"{")
+    content_type.is_none_or(media::is_plain_json)
+        && body.trim_ascii_start().starts_with(b"{")
         && Document::parse(body).is_ok_and(|document| {
             document.member("specversion").is_some_and(|version| version.get().starts_with("\"1."))
                 && ["id", "source", "type"].into_iter().all(|name| is_text(&document, name))

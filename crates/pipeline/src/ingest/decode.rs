@@ -98,28 +98,29 @@ fn project_of(message: &Message, context: &Context<'_>) -> Result<ProjectId, Und
 /// Chooses the reading.
 fn read(message: &Message, mapping: &Mapping) -> Result<Fields, Undecodable> {
     let mode = match mapping.cloudevents {
-        CloudEvents::Auto => cloudevents::mode(message)?,
-        CloudEvents::Off => Mode::Unsaid { may_be_structured: false },
+        CloudEvents::Auto => Some(cloudevents::mode(message)?),
+        CloudEvents::Off => None,
     };
     match mode {
         // Its headers say what happened: that is an event, with or without data.
-        Mode::Binary => return cloudevents::binary(message, mapping),
+        Some(Mode::Binary) => return cloudevents::binary(message, mapping),
         _ if message.tombstone => return mapped::tombstone(message, mapping),
-        Mode::Structured => return cloudevents::structured(message, mapping),
-        Mode::Unsaid { .. } => {}
+        Some(Mode::Structured) => return cloudevents::structured(message, mapping),
+        Some(Mode::Unsaid { .. }) | None => {}
     }
-    let may_be_structured = mode == Mode::Unsaid { may_be_structured: true };
+    let is_cloud_event = || match mode {
+        Some(Mode::Unsaid { content_type }) => cloudevents::is_structured(&message.body, content_type),
+        _ => false,
+    };
     if !mapping.is_contract() {
-        return match may_be_structured && cloudevents::is_structured(&message.body) {
+        return match is_cloud_event() {
             true => cloudevents::structured(message, mapping),
             false => mapped::read(message, mapping),
         };
     }
     match Envelope::parse(&message.body, mapping.strict)? {
         Body::Envelope(envelope) => of_envelope(message, envelope),
-        Body::MaybeCloudEvent(_) if may_be_structured && cloudevents::is_structured(&message.body) => {
-            cloudevents::structured(message, mapping)
-        }
+        Body::MaybeCloudEvent(_) if is_cloud_event() => cloudevents::structured(message, mapping),
         Body::MaybeCloudEvent(fault) => Err(fault),
     }
 }

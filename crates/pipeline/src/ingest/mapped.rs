@@ -49,7 +49,7 @@ impl<'m> View<'m> {
 
     /// The text of an entry; `None` when it is at none of its places and may be missing.
     fn text(&self, entry: Entry, places: &[Place]) -> Result<Option<String>, Undecodable> {
-        let found = self.first(entry.as_str().into(), places)?;
+        let found = self.first(entry.as_str(), places)?;
         if found.is_none() && self.mapping.requires(entry) {
             return Err(Undecodable::field(
                 entry.as_str(),
@@ -59,13 +59,13 @@ impl<'m> View<'m> {
         found.map(|text| checked(entry.as_str(), text)).transpose()
     }
 
-    fn first(&self, field: Cow<'static, str>, places: &[Place]) -> Result<Option<String>, Undecodable> {
+    fn first(&self, field: &str, places: &[Place]) -> Result<Option<String>, Undecodable> {
         for place in places {
             let text = match place {
                 Place::Body(path) => match self.document().and_then(|document| document.at(path)) {
                     Some(value) => scalar(value).ok_or_else(|| {
                         let problem = format!("must be a string, a number or a boolean at `{place}`");
-                        Undecodable::field(field.clone(), problem)
+                        Undecodable::field(field.to_owned(), problem)
                     })?,
                     None => continue,
                 },
@@ -135,7 +135,7 @@ impl<'m> View<'m> {
 
     /// Not bound to the length of a column: see [`super::fields::key`].
     pub(super) fn ordering_key(&self) -> Result<Option<String>, Undecodable> {
-        let found = self.first(Entry::OrderingKey.as_str().into(), &self.mapping.ordering_key)?;
+        let found = self.first(Entry::OrderingKey.as_str(), &self.mapping.ordering_key)?;
         if found.is_none() && self.mapping.requires(Entry::OrderingKey) {
             return Err(Undecodable::field(
                 Entry::OrderingKey.as_str(),
@@ -163,7 +163,7 @@ impl<'m> View<'m> {
             headers.extend(self.every_member(places)?);
         }
         for (name, places) in self.mapping.headers.iter().filter(|(name, _)| *name != EVERY_MEMBER) {
-            match self.first(format!("headers.{name}").into(), places)? {
+            match self.first(&format!("headers.{name}"), places)? {
                 Some(value) => {
                     headers.retain(|known, _| !known.eq_ignore_ascii_case(name));
                     headers.insert(name.into(), value);

@@ -215,7 +215,8 @@ fn data_is_what_its_media_type_says() {
         let event = event(&with(more), Mapping::default()).unwrap();
         assert_eq!((&event.body[..], event.content_type.as_deref()), (body, content_type), "{more}");
     }
-    let binary: [(Option<&str>, &[u8], &[u8], Option<&str>); 8] = [
+    type Row = (Option<&'static str>, &'static [u8], &'static [u8], Option<&'static str>);
+    let binary: [Row; 8] = [
         (Some("application/json"), b" 1 ", b"1", None),
         (Some("application/json"), b"", b"null", None),
         (Some("text/plain"), b" 1 ", b" 1 ", Some("text/plain")),

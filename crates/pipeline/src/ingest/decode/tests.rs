@@ -172,7 +172,7 @@ fn texts_that_cannot_be_stored_are_refused_by_name() {
         }
     }
     let headers = mapping(json!({"event_type": "const:a", "headers": {"x-a": "body:x"}}));
-    assert_eq!(event(&message(&[], r#"{"x":"a\nb"}"#), headers.clone()).unwrap_err().field, "headers");
+    assert_eq!(event(&message(&[], r#"{"x":"a\nb"}"#), headers).unwrap_err().field, "headers");
     let object = mapping(json!({"event_type": "const:a", "headers": {"*": "body:x"}}));
     assert_eq!(event(&message(&[], r#"{"x":[]}"#), object.clone()).unwrap_err().field, "headers.*");
     assert_eq!(event(&message(&[], r#"{"x":{"a":{}}}"#), object).unwrap_err().field, "headers.*");
