@@ -39,6 +39,8 @@ pub(super) async fn a_broken_connection_is_made_again<H: Harness>(harness: &mut 
     harness.publish(all[..HALF].to_vec()).await;
 
     let early = take(&mut source, 5, LIMIT).await;
+    // Not every broker hands out in order.
+    let first: BTreeSet<_> = early.iter().map(text).collect();
     if !harness.break_connections().await {
         drop(early);
         return;
@@ -58,7 +60,7 @@ pub(super) async fn a_broken_connection_is_made_again<H: Harness>(harness: &mut 
         if !published {
             // The five may or may not come again; everything else must.
             harness.publish(all[HALF..].to_vec()).await;
-            seen.extend(all[..5].iter().cloned());
+            seen.extend(first.iter().cloned());
             published = true;
         }
         assert!(begun.elapsed() < LIMIT * 2, "only {} of {} messages came", seen.len(), all.len());
