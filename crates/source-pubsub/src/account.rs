@@ -21,7 +21,9 @@ impl ServiceAccount {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
-            return Err("`service_account` is empty; leave it out to use the machine's own credentials".to_owned());
+            return Err(
+                "`service_account` is empty; leave it out to use the machine's own credentials".to_owned()
+            );
         }
         if text.starts_with('{') {
             return Self::from_json(text.as_bytes());
@@ -55,9 +57,11 @@ impl ServiceAccount {
         match text("type") {
             Some("service_account") | None => {}
             Some(_) => {
-                return Err("`service_account` holds credentials of another `type`; put them into a file and name \
+                return Err(
+                    "`service_account` holds credentials of another `type`; put them into a file and name \
                             it in GOOGLE_APPLICATION_CREDENTIALS, without `service_account`"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
         }
         for field in ["client_email", "private_key", "private_key_id"] {

@@ -65,7 +65,8 @@ async fn probe(api: &Api, config: &PubSubConfig) -> Result<(), SourceError> {
         let mut stream = api.streaming_pull(requests).await?;
         // What came with it goes back at once.
         let first = stream.message().now_or_never().and_then(Result::ok).flatten();
-        let ids = first.map(|first| first.received_messages.into_iter().map(|message| message.ack_id).collect());
+        let ids =
+            first.map(|first| first.received_messages.into_iter().map(|message| message.ack_id).collect());
         if let Some(ids) = ids.filter(|ids: &Vec<_>| !ids.is_empty()) {
             api.modify_ack_deadline(ids, 0).await?;
         }
@@ -82,7 +83,8 @@ async fn probe(api: &Api, config: &PubSubConfig) -> Result<(), SourceError> {
 
 /// Why the subscription cannot be consumed at all.
 fn problem(subscription: &Subscription) -> Option<&'static str> {
-    let names = |named: &Option<crate::wire::Named>| named.as_ref().is_some_and(|named| !named.name.is_empty());
+    let names =
+        |named: &Option<crate::wire::Named>| named.as_ref().is_some_and(|named| !named.name.is_empty());
     if subscription.detached {
         Some("is detached from its topic and gets nothing any more; create it anew")
     } else if names(&subscription.push_config) {

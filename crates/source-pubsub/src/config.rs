@@ -77,7 +77,10 @@ impl PubSubConfig {
             return Err(ConfigError::new("max_in_flight_bytes", "is 0, which lets nothing through"));
         }
         if !(10..=600).contains(&self.ack_deadline) {
-            return Err(ConfigError::new("ack_deadline", "is not 10 to 600 (seconds), which is what Pub/Sub takes"));
+            return Err(ConfigError::new(
+                "ack_deadline",
+                "is not 10 to 600 (seconds), which is what Pub/Sub takes",
+            ));
         }
         if self.max_extension < self.ack_deadline.into() {
             return Err(ConfigError::new("max_extension", "is less than `ack_deadline`"));

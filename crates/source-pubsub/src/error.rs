@@ -40,7 +40,9 @@ pub(crate) fn explain(status: &Status, doing: &str) -> SourceError {
         Code::PermissionDenied => SourceError::Denied(format!(
             "{doing}: not permitted; grant the role Pub/Sub Subscriber on the subscription ({said})"
         )),
-        Code::Unauthenticated => SourceError::Denied(format!("{doing}: the credentials are refused ({said})")),
+        Code::Unauthenticated => {
+            SourceError::Denied(format!("{doing}: the credentials are refused ({said})"))
+        }
         Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented => {
             SourceError::Misconfigured(format!("{doing}: {said}"))
         }
@@ -105,7 +107,8 @@ mod tests {
     use crate::wire::Detail;
 
     fn with_details(outcomes: &[(&str, &str)]) -> Status {
-        let metadata = outcomes.iter().map(|(id, outcome)| ((*id).to_owned(), (*outcome).to_owned())).collect();
+        let metadata =
+            outcomes.iter().map(|(id, outcome)| ((*id).to_owned(), (*outcome).to_owned())).collect();
         let value = ErrorInfo { metadata }.encode_to_vec();
         let type_url = "type.googleapis.com/google.rpc.ErrorInfo".to_owned();
         let details = RpcStatus { details: vec![Detail { type_url, value }] }.encode_to_vec();
@@ -114,10 +117,8 @@ mod tests {
 
     #[test]
     fn each_id_has_its_own_outcome() {
-        let status = with_details(&[
-            ("a", "PERMANENT_FAILURE_INVALID_ACK_ID"),
-            ("b", "TRANSIENT_FAILURE_INTERNAL"),
-        ]);
+        let status =
+            with_details(&[("a", "PERMANENT_FAILURE_INVALID_ACK_ID"), ("b", "TRANSIENT_FAILURE_INTERNAL")]);
 
         assert_eq!(fates(&status, ["a", "b", "c"].into_iter()), [Fate::Lost, Fate::Again, Fate::Done]);
     }

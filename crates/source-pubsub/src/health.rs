@@ -31,7 +31,11 @@ impl Health {
         self.change(|streams| {
             let again = std::mem::replace(&mut streams.known[stream], true);
             streams.up[stream] = true;
-            if again { self.context.status.reconnected() } else { self.context.status.consuming() }
+            if again {
+                self.context.status.reconnected();
+            } else {
+                self.context.status.consuming();
+            }
             if streams.told.take().is_some() {
                 tracing::info!(source.name = self.context.name, "consuming again");
             }

@@ -121,7 +121,8 @@ impl<S> Order<S> {
     /// # Errors
     /// The settlement: the message went back already, together with an earlier one, and cannot be acknowledged.
     pub(crate) fn ack(&mut self, key: &str, id: &AckId, settlement: S) -> Result<Vec<S>, S> {
-        let entry = self.keys.get_mut(key).and_then(|state| state.out.iter_mut().find(|entry| entry.id == *id));
+        let entry =
+            self.keys.get_mut(key).and_then(|state| state.out.iter_mut().find(|entry| entry.id == *id));
         let Some(entry) = entry else { return Err(settlement) };
         entry.state = State::Waiting(settlement);
         Ok(self.next(key))

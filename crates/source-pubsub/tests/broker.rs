@@ -74,7 +74,8 @@ async fn until(mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn position_headers_and_body_are_the_brokers() {
     let (subscription, mut source) = plain().await;
-    let message = Publication::new("{}").header("ce-type", "a.b").header("content-type", "application/json").key("k");
+    let message =
+        Publication::new("{}").header("ce-type", "a.b").header("content-type", "application/json").key("k");
     let ids = subscription.publish([message, Publication::default().header("empty", "")]).await;
 
     let mut messages = take(&mut source, 2).await;
@@ -100,7 +101,8 @@ async fn position_headers_and_body_are_the_brokers() {
 async fn no_more_messages_are_fetched_than_may_be_in_flight() {
     let subscription = PubSub::connect().await.subscription().await;
     subscription.publish(numbered(50)).await;
-    let (mut source, _) = connect(PubSubConfig { max_in_flight: 10, streams: 3, ..config(&subscription) }).await;
+    let (mut source, _) =
+        connect(PubSubConfig { max_in_flight: 10, streams: 3, ..config(&subscription) }).await;
 
     let mut out = take(&mut source, 10).await;
     assert!(is_quiet(&mut source).await);
@@ -315,7 +317,8 @@ async fn what_is_wrong_is_said_at_once() {
     let (pulled, detached) = (server.subscription().await, server.subscription().await);
     detached.detach().await;
     let push_to = Some("https://receiver.example".to_owned());
-    let pushed = server.subscription_with(SubscriptionOptions { push_to, ..SubscriptionOptions::default() }).await;
+    let pushed =
+        server.subscription_with(SubscriptionOptions { push_to, ..SubscriptionOptions::default() }).await;
     let id = |id: &str| PubSubConfig { subscription_id: id.to_owned(), ..config(&pulled) };
     let cases = [
         (id("no-such"), "misconfigured", "no such subscription"),

@@ -72,7 +72,8 @@ impl PubSub {
             Ok(dialling) => dialling.connect().await,
             Err(error) => Err(error),
         };
-        let channel = dialled.unwrap_or_else(|error| panic!("Pub/Sub at `{endpoint}` does not answer: {error}"));
+        let channel =
+            dialled.unwrap_or_else(|error| panic!("Pub/Sub at `{endpoint}` does not answer: {error}"));
         Self { endpoint: endpoint.to_owned(), channel }
     }
 
@@ -196,7 +197,8 @@ impl TestSubscription {
                 max_messages: 1_000,
             };
             let pulled = self.server.call("/google.pubsub.v1.Subscriber/Pull", pull).await;
-            let pulled: wire::PullResponse = pulled.unwrap_or_else(|status| panic!("`{subscription}`: {status}"));
+            let pulled: wire::PullResponse =
+                pulled.unwrap_or_else(|status| panic!("`{subscription}`: {status}"));
             if pulled.received_messages.is_empty() {
                 empty += 1;
                 tokio::time::sleep(SETTLED).await;

@@ -34,7 +34,7 @@ type service struct {
 type leaseKey struct{ subscription, ackID string }
 
 type lease struct {
-	stream *stream
+	stream *stream // nil: by Pull
 	bytes  int
 	until  time.Time
 }
@@ -189,8 +189,29 @@ func (s *service) settle(subscription *pubsubpb.Subscription, ackIDs []string, e
 // end forgets a lease. Needs the lock.
 func (s *service) end(key leaseKey, lease *lease) {
 	delete(s.leases, key)
-	lease.stream.messages--
-	lease.stream.bytes -= lease.bytes
+	if lease.stream != nil {
+		lease.stream.messages--
+		lease.stream.bytes -= lease.bytes
+	}
+}
+
+// Pull is pstest's; its messages are leased as those of a stream are.
+func (s *service) Pull(ctx context.Context, request *pubsubpb.PullRequest) (*pubsubpb.PullResponse, error) {
+	found, err := s.GServer.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: request.Subscription})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.GServer.Pull(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := time.Now().Add(time.Duration(max(10, found.AckDeadlineSeconds)) * time.Second)
+	for _, message := range answer.ReceivedMessages {
+		s.leases[leaseKey{request.Subscription, message.AckId}] = &lease{until: until}
+	}
+	return answer, nil
 }
 
 // failed says which acknowledgement ids failed, as the real service does: by the id, in the details of the error.
