@@ -23,15 +23,18 @@ pub(crate) enum Format {
     Json,
     /// One event per line.
     Lines,
+    /// A JSON array.
+    Array,
 }
 
 /// Cuts `body` into at least one and at most `max` events.
 pub(crate) fn split(body: &Bytes, format: Format, max: usize) -> Result<Vec<Bytes>, Rejection> {
     let items = match (format, body.iter().find(|byte| !byte.is_ascii_whitespace())) {
         (_, None) => return Err(Rejection::Empty),
-        (Format::Json, Some(b'[')) => elements(body, max)?,
+        (Format::Json | Format::Array, Some(b'[')) => elements(body, max)?,
         (Format::Json, Some(b'{')) | (Format::Lines, _) => lines(body, max)?,
         (Format::Json, Some(_)) => return Err(Rejection::NoBatch),
+        (Format::Array, Some(_)) => return Err(Rejection::NoArray),
     };
     if items.is_empty() {
         return Err(Rejection::Empty);

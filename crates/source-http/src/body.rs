@@ -14,7 +14,8 @@ use crate::rejection::Rejection;
 use crate::slots::Held;
 use crate::source::Intake;
 
-/// Reads at most `limit` bytes until `deadline`. `limit` must not be above what fits into all slots together.
+/// Reads at most `limit` bytes until `deadline`, and takes room for `beside` more that go with them. Both together must
+/// not be above what fits into all slots.
 ///
 /// A body whose length is declared is refused before the first byte is read, when it is too long or when there
 /// is no room for it.
@@ -22,6 +23,7 @@ pub(crate) async fn read(
     intake: &Intake,
     body: Body,
     limit: usize,
+    beside: usize,
     deadline: Instant,
 ) -> Result<(Bytes, Held), Rejection> {
     let declared = body.size_hint();
@@ -29,11 +31,11 @@ pub(crate) async fn read(
         return Err(Rejection::TooLarge(limit));
     }
     let expected = declared.exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-    let held = intake.take(expected)?;
+    let held = intake.take(expected.saturating_add(beside))?;
     tokio::select! {
         // What is there wins over a deadline that passed meanwhile.
         biased;
-        read = collect(body, held, limit, expected) => read,
+        read = collect(body, held, limit, beside, expected) => read,
         () = sleep_until(deadline) => Err(Rejection::Late),
         () = intake.draining() => Err(Rejection::Stopping),
     }
@@ -43,6 +45,7 @@ async fn collect(
     mut body: Body,
     mut held: Held,
     limit: usize,
+    beside: usize,
     expected: usize,
 ) -> Result<(Bytes, Held), Rejection> {
     let mut bytes = Vec::with_capacity(expected);
@@ -52,7 +55,7 @@ async fn collect(
         if length > limit {
             return Err(Rejection::TooLarge(limit));
         }
-        if !held.grow_bytes(length.saturating_sub(held.bytes())) {
+        if !held.grow_bytes((length + beside).saturating_sub(held.bytes())) {
             return Err(Rejection::Full);
         }
         bytes.extend_from_slice(&data);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::AUTHORIZATION;
 use longshore_source::{Route, Settled};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -18,6 +18,7 @@ use crate::batch::{self, Format, ItemResult};
 use crate::body;
 use crate::config::HttpIngestConfig;
 use crate::gate::{Admission, Gate};
+use crate::media::{self, Media};
 use crate::rejection::Rejection;
 use crate::slots::Held;
 use crate::source::{Intake, Queued, Reply};
@@ -26,6 +27,10 @@ use crate::source::{Intake, Queued, Reply};
 const INLINE_BATCH_BYTES: usize = 128 * 1024;
 /// The kind of a batch's messages: each body says its own.
 const BATCH: &str = "batch";
+/// What the routes take, for those who sent something else.
+const EVENT_TYPES: &str = "`application/json` or `application/cloudevents+json`";
+const BATCH_TYPES: &str = "`application/json`, `application/x-ndjson`, `application/jsonl` or \
+     `application/cloudevents-batch+json`";
 
 /// What every request needs.
 pub(crate) struct Ingest {
@@ -46,14 +51,19 @@ impl Ingest {
     ) -> Result<Answer, Rejection> {
         let deadline = Instant::now() + self.config.deadline;
         let admission = self.gate.admit(project, bearer(headers))?;
-        format(headers, "`application/json`")?;
-        let limit = admission.max_body_bytes.min(self.intake.slots.max_bytes());
-        let (body, held) = body::read(&self.intake, body, limit, deadline).await?;
+        let headers = match Media::of(headers)? {
+            media @ (Media::Json | Media::Structured | Media::Binary) => media.headers(headers)?,
+            Media::CloudEvents => return Err(Rejection::CloudEventBatch),
+            Media::Lines | Media::Other => return Err(Rejection::MediaType(EVENT_TYPES)),
+        };
+        let beside = media::bytes(&headers);
+        let limit = admission.max_body_bytes.min(self.intake.slots.max_bytes().saturating_sub(beside));
+        let (body, held) = body::read(&self.intake, body, limit, beside, deadline).await?;
 
         let (reply, settled) = oneshot::channel();
         let route = Route { project: admission.project, kind };
         if let Some(slot) = held.into_slots().next() {
-            self.intake.put(Queued { body, route, reply: Reply::One(reply), slot });
+            self.intake.put(Queued { body, headers, route, reply: Reply::One(reply), slot });
         }
         tokio::select! {
             // A settlement that is there wins over a deadline that passed meanwhile.
@@ -73,9 +83,16 @@ impl Ingest {
     ) -> Result<Answer, Rejection> {
         let deadline = Instant::now() + self.config.deadline;
         let admission = self.gate.admit(project, bearer(headers))?;
-        let format = format(headers, "`application/json`, `application/x-ndjson` or `application/jsonl`")?;
+        let media = Media::of(headers)?;
+        let format = match media {
+            Media::Json => Format::Json,
+            Media::Lines => Format::Lines,
+            Media::CloudEvents => Format::Array,
+            Media::Structured | Media::Binary => return Err(Rejection::SingleCloudEvent),
+            Media::Other => return Err(Rejection::MediaType(BATCH_TYPES)),
+        };
         let limit = self.config.max_batch_bytes.min(self.intake.slots.max_bytes());
-        let (body, held) = body::read(&self.intake, body, limit, deadline).await?;
+        let (body, held) = body::read(&self.intake, body, limit, 0, deadline).await?;
         let items = self.cut(body, format).await?;
 
         let mut results: Vec<Option<ItemResult>> = items
@@ -86,7 +103,7 @@ impl Ingest {
                 (item.len() > limit).then(|| ItemResult::rejected(index, &Rejection::ItemTooLarge(limit)))
             })
             .collect();
-        let retry_after = self.store(items, held, admission, deadline, &mut results).await?;
+        let retry_after = self.store(items, media, held, admission, deadline, &mut results).await?;
         let results: Vec<_> = results
             .into_iter()
             .enumerate()
@@ -111,6 +128,7 @@ impl Ingest {
     async fn store(
         &self,
         items: Vec<Bytes>,
+        media: Media,
         mut held: Held,
         admission: Admission,
         deadline: Instant,
@@ -127,6 +145,7 @@ impl Ingest {
         for ((index, body), slot) in accepted.zip(held.into_slots()) {
             self.intake.put(Queued {
                 body,
+                headers: media.item_headers(),
                 route: route.clone(),
                 reply: Reply::Item(index, reply.clone()),
                 slot,
@@ -171,24 +190,4 @@ impl Ingest {
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// What the body is, by its headers; `accepted` names what this route takes. No header means JSON.
-fn format(headers: &HeaderMap, accepted: &'static str) -> Result<Format, Rejection> {
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(Rejection::Encoding);
-    }
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Format::Json) };
-    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let is = |name: &str| essence.eq_ignore_ascii_case(name.as_bytes());
-    if is("application/json") {
-        return Ok(Format::Json);
-    }
-    if accepted.contains("ndjson") && (is("application/x-ndjson") || is("application/jsonl")) {
-        return Ok(Format::Lines);
-    }
-    Err(Rejection::MediaType(accepted))
 }

@@ -2,7 +2,8 @@
 //!
 //! What it is for: `POST /api/v1/projects/{project_id}/events` and its siblings `fanout`, `broadcast`,
 //! `dynamic` and `batch`. What it does not do: parse an event, know an API key, or store anything; bodies go to
-//! the pipeline as they came, and the [`Gate`] says who may send. Invariant: `201` is sent if and only if the
+//! the pipeline as they came, and the [`Gate`] says who may send. Request headers go with CloudEvents alone: their
+//! attributes (`ce-…`), `content-type`, `traceparent` and `tracestate`. Invariant: `201` is sent if and only if the
 //! message's token was acked, and everything that is held in memory owns a slot that was free beforehand; when
 //! none is free the answer is `503` at once, never a queue.
 //!
@@ -13,7 +14,7 @@
 //! | `400` | refused, with the field at fault; or the body arrived broken | after a correction |
 //! | `401`, `403`, `404`, `405` | who, what for, and where to | after a correction |
 //! | `408` | the body did not arrive within [`HttpIngestConfig::deadline`] | yes |
-//! | `413`, `415` | too large; neither JSON nor, for a batch, one JSON per line | after a correction |
+//! | `413`, `415` | too large; neither JSON nor a CloudEvent nor, for a batch, one JSON per line or an array of CloudEvents | after a correction |
 //! | `503` | no room, shutting down, or not known to be durable; with `Retry-After` | yes, same `idempotency_key` |
 mod answer;
 mod batch;
@@ -22,6 +23,7 @@ mod config;
 mod gate;
 mod ingest;
 mod instruments;
+mod media;
 mod rejection;
 mod router;
 mod slots;

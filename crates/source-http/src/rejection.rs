@@ -19,6 +19,20 @@ pub(crate) enum Rejection {
     Method,
     #[error("`content-type` must be {0}")]
     MediaType(&'static str),
+    #[error(
+        "CloudEvents are taken as `application/cloudevents+json`, or as any other type with the attributes in `ce-` \
+         headers"
+    )]
+    CloudEventFormat,
+    #[error("a batch of CloudEvents goes to `/api/v1/projects/{{project_id}}/events/batch`")]
+    CloudEventBatch,
+    #[error(
+        "a single CloudEvent goes to `/api/v1/projects/{{project_id}}/events`, `…/fanout` or `…/broadcast`; here they \
+         are taken as `application/cloudevents-batch+json`"
+    )]
+    SingleCloudEvent,
+    #[error("`{0}`: is not UTF-8: percent-encode it")]
+    NotText(String),
     #[error("`content-encoding` is not supported: send the body as it is")]
     Encoding,
     #[error("the body is larger than `{0}` bytes")]
@@ -34,6 +48,8 @@ pub(crate) enum Rejection {
          begin the body with `[` or `{{`"
     )]
     NoBatch,
+    #[error("a batch of CloudEvents must be a JSON array: begin the body with `[`")]
+    NoArray,
     #[error("the batch is not valid JSON at line `{line}`, column `{column}`")]
     Malformed { line: usize, column: usize },
     #[error("the body did not arrive complete: nothing was stored")]
@@ -60,9 +76,18 @@ impl Rejection {
             Self::Denied(Denied::Forbidden) => StatusCode::FORBIDDEN,
             Self::Denied(Denied::UnknownProject) | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::MediaType(_) | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaType(_)
+            | Self::CloudEventFormat
+            | Self::CloudEventBatch
+            | Self::SingleCloudEvent
+            | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) | Self::ItemTooLarge(_) | Self::TooMany(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Empty | Self::NoBatch | Self::Malformed { .. } | Self::Broken => StatusCode::BAD_REQUEST,
+            Self::NotText(_)
+            | Self::Empty
+            | Self::NoBatch
+            | Self::NoArray
+            | Self::Malformed { .. }
+            | Self::Broken => StatusCode::BAD_REQUEST,
             Self::Late => StatusCode::REQUEST_TIMEOUT,
             Self::Denied(Denied::Unavailable)
             | Self::Full

@@ -36,6 +36,7 @@ pub(crate) struct Intake {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) body: Bytes,
+    pub(crate) headers: Headers,
     pub(crate) route: Route,
     pub(crate) reply: Reply,
     pub(crate) slot: Slot,
@@ -138,7 +139,7 @@ impl Intake {
 
 impl Queued {
     fn into_message(self) -> Message {
-        let Self { body, route, reply, slot } = self;
+        let Self { body, headers, route, reply, slot } = self;
         let ack = AckToken::new(move |how| {
             // Before the answer: a producer that has it may send its next event at once.
             drop(slot);
@@ -146,7 +147,7 @@ impl Queued {
         });
         Message {
             body,
-            headers: Headers::new(),
+            headers,
             position: Position::default(),
             route: Some(route),
             redelivered: false,

@@ -25,8 +25,8 @@ pub(super) use attributes::{Attributes, carried};
 
 const PREFIX: &str = "application/cloudevents";
 const CONTENT_TYPE: &str = "content-type";
-/// The kind of an HTTP batch item is said by the item.
-const BATCH: &str = "batch";
+/// The routes of HTTP ingest that take events for anybody: each says itself whom it is for.
+const OPEN: [&str; 2] = ["single", "batch"];
 const NAMES: Names = Names { endpoint: "endpointid", owner: "ownerid" };
 
 /// How a message carries a CloudEvent, if it does.
@@ -184,7 +184,7 @@ fn recipient(message: &Message, attributes: &Attributes<'_>) -> Result<Recipient
     let text =
         |name: &'static str| attributes.get(name).map(|text| checked(name, text.to_owned())).transpose();
     let (endpoint, owner) = (text("endpointid")?, text("ownerid")?);
-    let by_route = message.route.as_ref().map(|route| route.kind).filter(|kind| *kind != BATCH);
+    let by_route = message.route.as_ref().map(|route| route.kind).filter(|kind| !OPEN.contains(kind));
     let kind = match (by_route, attributes.get("kind"), header(message, KIND_HEADER)) {
         (Some(kind), ..) | (None, Some(kind), _) => parse_kind("kind", kind)?,
         (None, None, Some(kind)) => parse_kind(KIND_HEADER, kind)?,

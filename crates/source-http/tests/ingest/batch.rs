@@ -77,7 +77,7 @@ async fn lines_are_a_batch_too() {
     producer.send(&request("POST", "/api/v1/projects/acme/events/batch", &headers, "a,b")).await;
     producer.reply().await.assert_failed(
         415,
-        "`content-type` must be `application/json`, `application/x-ndjson` or `application/jsonl`",
+        "`content-type` must be `application/json`, `application/x-ndjson`, `application/jsonl` or `application/cloudevents-batch+json`",
     );
 }
 

@@ -5,6 +5,8 @@ mod batch;
 #[cfg(test)]
 mod close;
 #[cfg(test)]
+mod cloudevents;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod metrics;

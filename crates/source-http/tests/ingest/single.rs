@@ -211,7 +211,10 @@ async fn only_json_is_taken() {
     }
     for refused in ["text/plain", "application/x-ndjson", "application/jsonl", "application/json2", ""] {
         producer.send(&request("POST", PATH, &[KEY, &format!("content-type: {refused}")], "{}")).await;
-        producer.reply().await.assert_failed(415, "`content-type` must be `application/json`");
+        producer.reply().await.assert_failed(
+            415,
+            "`content-type` must be `application/json` or `application/cloudevents+json`",
+        );
     }
 
     producer.send(&request("POST", PATH, &[KEY, "content-encoding: identity"], "{}")).await;
