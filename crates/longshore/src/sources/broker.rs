@@ -177,7 +177,7 @@ impl Broker {
             }
             #[cfg(feature = "sqs")]
             BrokerConfig::Sqs(config) => {
-                feed.run(longshore_source_sqs::connect((**config).clone(), context)).await
+                Box::pin(feed.run(longshore_source_sqs::connect((**config).clone(), context))).await
             }
             BrokerConfig::None(never) => match *never {},
         }
