@@ -210,7 +210,7 @@ impl SqsConfig {
     }
 }
 
-fn within<N: PartialOrd + std::fmt::Display>(
+fn within<N: Copy + PartialOrd + std::fmt::Display>(
     field: &'static str,
     value: N,
     least: N,

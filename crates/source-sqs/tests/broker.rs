@@ -1,5 +1,4 @@
 //! What SQS promises and what becomes of it, against a real server.
-#![expect(clippy::unwrap_used, reason = "a failing set-up is a failing test")]
 
 mod support;
 

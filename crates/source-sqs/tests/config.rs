@@ -1,5 +1,4 @@
 //! Settings: what is accepted, what is refused and in which words, what is never printed.
-#![expect(clippy::unwrap_used, reason = "a failing set-up is a failing test")]
 
 use longshore_source_sqs::{BodyEncoding, Envelope, SqsConfig};
 use serde_json::{Value, json};
@@ -11,11 +10,9 @@ fn parse(settings: Value) -> Result<SqsConfig, String> {
 }
 
 /// `queue_name` and what is given.
-fn with(more: Value) -> Value {
-    let mut settings = json!({ "queue_name": "orders" });
-    let more = more.as_object().unwrap().clone();
-    settings.as_object_mut().unwrap().extend(more);
-    settings
+fn with(mut more: Value) -> Value {
+    more["queue_name"] = json!("orders");
+    more
 }
 
 #[test]

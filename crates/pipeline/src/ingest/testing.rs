@@ -1,7 +1,5 @@
 //! Messages and their decoding, for the tests of this module.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use longshore_core::endpoint::{Endpoint, EndpointStatus};
 use longshore_core::event::Event;

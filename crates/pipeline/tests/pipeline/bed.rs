@@ -134,7 +134,7 @@ impl Bed {
             source: Some((SOURCE, PROJECT)),
             kind: "memory",
             status: Status::new("memory", "bed"),
-            mapping: longshore_pipeline::ingest::fixed(longshore_core::Mapping::default()),
+            mapping: ingest::fixed(longshore_core::Mapping::default()),
         };
         self.start_with(connect, origin, self.script.clone(), self.clock)
     }

@@ -105,7 +105,10 @@ impl Model {
     fn check_repeats(&self, delivery: &StoredDelivery, seed: u64) {
         let mut numbers: HashSet<_> = HashSet::new();
         for (attempt, owner) in delivery.history.iter().zip(&delivery.made_by) {
-            assert!(numbers.insert((*owner, attempt.number)), "seed {seed}: repeated by its owner: {delivery:?}");
+            assert!(
+                numbers.insert((*owner, attempt.number)),
+                "seed {seed}: repeated by its owner: {delivery:?}"
+            );
             let is_begun_in_time =
                 self.bed.database.ended_at(*owner).is_none_or(|ended| attempt.started_at <= ended);
             assert!(is_begun_in_time, "seed {seed}: begun under a lost claim: {delivery:?}");

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use longshore_core::ports::{Replayable, StoreError};
 use longshore_core::quarantine::Reason;
-use longshore_core::{Clock, DeliveryState, Endpoint, EventId, IdGenerator, Snapshot};
-use longshore_pipeline::ingest::Origin;
+use longshore_core::{Clock, DeliveryState, Endpoint, EventId, IdGenerator, Mapping, Snapshot};
 use longshore_pipeline::ingest::replay::{Replayed, replay};
+use longshore_pipeline::ingest::{Origin, fixed};
 use longshore_source::Status;
 use longshore_source::memory::Publication;
 use longshore_testkit::memory::Op;
@@ -29,8 +29,12 @@ async fn replay_all(bed: &Bed) -> Result<Vec<Replayed>, StoreError> {
         headers: message.headers,
         body: message.body,
     });
-    let origin =
-        Origin { source: Some((SOURCE, PROJECT)), kind: "memory", status: Status::new("memory", "bed") };
+    let origin = Origin {
+        source: Some((SOURCE, PROJECT)),
+        kind: "memory",
+        status: Status::new("memory", "bed"),
+        mapping: fixed(Mapping::default()),
+    };
     let ids = IdGenerator::new(bed.clock.now(), StdRng::from_os_rng());
     let mut answers = Vec::new();
     let log = bed.database.process();
