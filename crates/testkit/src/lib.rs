@@ -10,18 +10,22 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`broker`] | a queue of its own on any broker, under one name |
 //! | [`chaos`] | a TCP proxy that cuts, resets and stalls |
 //! | [`clock`] | a [`longshore_core::Clock`] on tokio's time, which tests can pause |
 //! | [`database`] | a database of its own for each test |
 //! | [`gateway`] | the `longshore` binary as a child process, killed and restarted |
 //! | [`memory`] | the store's two ports in memory, with fault knobs |
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
+//! | [`publication`] | a message about to be published, as every broker has it |
+//! | [`record`] | what a fault test saw, for the table of `docs/reliability.md` |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
 
 #![expect(clippy::panic, reason = "a test whose surroundings are broken has no better answer")]
 #![expect(clippy::print_stderr, reason = "what a failed test needs to be understood goes to its output")]
 
+pub mod broker;
 pub mod chaos;
 pub mod clock;
 pub mod database;
@@ -30,6 +34,7 @@ pub mod memory;
 pub mod publication;
 pub mod rabbitmq;
 pub mod receiver;
+pub mod record;
 pub mod servers;
 mod unique;
 

@@ -9,7 +9,12 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
+use crate::publication::Publication;
 use crate::{server_url, unique};
+
+mod queue;
+
+pub use queue::RabbitQueue;
 
 /// Unconfirmed messages in flight while publishing.
 const WINDOW: usize = 1_000;
@@ -50,6 +55,8 @@ pub struct Outgoing {
     pub message_id: Option<String>,
     /// The `timestamp` property, in seconds since the Unix epoch.
     pub timestamp: Option<u64>,
+    /// The `content-type` property.
+    pub content_type: Option<String>,
     /// Headers of any type.
     pub headers: BTreeMap<String, AMQPValue>,
     /// Whether it may be lost with a restart of the broker.
@@ -91,6 +98,9 @@ impl Outgoing {
         if let Some(at) = self.timestamp {
             properties = properties.with_timestamp(at);
         }
+        if let Some(content_type) = &self.content_type {
+            properties = properties.with_content_type(content_type.as_str().into());
+        }
         if !self.headers.is_empty() {
             let mut table = FieldTable::default();
             for (name, value) in &self.headers {
@@ -99,6 +109,23 @@ impl Outgoing {
             properties = properties.with_headers(table);
         }
         properties
+    }
+}
+
+/// The key is left out: a queue has no keys. A header `content-type` becomes the property of that name.
+impl From<Publication> for Outgoing {
+    fn from(publication: Publication) -> Self {
+        let mut outgoing = Self::new(publication.body.unwrap_or_default());
+        for (name, value) in &publication.headers {
+            if name.eq_ignore_ascii_case("content-type") {
+                outgoing.content_type = Some(value.clone());
+            } else {
+                outgoing = outgoing.header(name, value);
+            }
+        }
+        outgoing.message_id = publication.id;
+        outgoing.timestamp = publication.timestamp_ms.and_then(|ms| u64::try_from(ms / 1_000).ok());
+        outgoing
     }
 }
 

@@ -1,0 +1,214 @@
+//! A queue of its own on whichever broker a test is about: what every broker's handle can do, under one name.
+//!
+//! What it is for: scenarios that must hold on every broker are written once. What it does not do: offer what only
+//! one broker has; the handles of [`crate::rabbitmq`] and its neighbours do. Invariant: a message counts as
+//! published when its broker has confirmed it.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::chaos::ChaosProxy;
+use crate::publication::Publication;
+use crate::rabbitmq::{QueueKind, RabbitQueue};
+use crate::servers::Server;
+
+/// A broker, and where it has several kinds of queue, which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BrokerKind {
+    /// RabbitMQ, a classic queue.
+    RabbitMq,
+    /// RabbitMQ, a quorum queue, which counts deliveries.
+    Quorum,
+    /// Apache Kafka.
+    Kafka,
+    /// Amazon SQS.
+    Sqs,
+    /// Google Pub/Sub.
+    PubSub,
+}
+
+impl BrokerKind {
+    /// Every broker once.
+    pub const ALL: [Self; 4] = [Self::RabbitMq, Self::Kafka, Self::Sqs, Self::PubSub];
+
+    /// The `kind` of a source in the configuration, and the name of its table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RabbitMq | Self::Quorum => "rabbitmq",
+            Self::Kafka => "kafka",
+            Self::Sqs => "sqs",
+            Self::PubSub => "pubsub",
+        }
+    }
+
+    /// Its server.
+    #[must_use]
+    pub const fn server(self) -> Server {
+        match self {
+            Self::RabbitMq | Self::Quorum => Server::RabbitMq,
+            Self::Kafka => Server::Kafka,
+            Self::Sqs => Server::Sqs,
+            Self::PubSub => Server::PubSub,
+        }
+    }
+
+    /// The variable that names a running server for tests.
+    #[must_use]
+    pub const fn variable(self) -> &'static str {
+        match self {
+            Self::RabbitMq | Self::Quorum => "LONGSHORE_TEST_AMQP_URL",
+            Self::Kafka => "LONGSHORE_TEST_KAFKA_BROKERS",
+            Self::Sqs => "LONGSHORE_TEST_SQS_ENDPOINT",
+            Self::PubSub => "LONGSHORE_TEST_PUBSUB_ENDPOINT",
+        }
+    }
+}
+
+/// As people write it.
+impl fmt::Display for BrokerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RabbitMq => "RabbitMQ",
+            Self::Quorum => "RabbitMQ, quorum queue",
+            Self::Kafka => "Kafka",
+            Self::Sqs => "SQS",
+            Self::PubSub => "Pub/Sub",
+        })
+    }
+}
+
+/// A queue, topic or subscription with a name of its own.
+#[derive(Debug)]
+pub enum Queue {
+    /// A queue on RabbitMQ, classic or quorum.
+    RabbitMq(Box<RabbitQueue>),
+}
+
+impl Queue {
+    /// Makes one on the server that the environment names.
+    ///
+    /// # Panics
+    /// When the variable is not set or the server does not answer.
+    pub async fn create(kind: BrokerKind) -> Self {
+        Self::create_at(kind, &crate::server_url(kind.variable())).await
+    }
+
+    /// Makes one on the server at that address, in the form of [`BrokerKind::variable`].
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn create_at(kind: BrokerKind, server: &str) -> Self {
+        match kind {
+            BrokerKind::RabbitMq => Self::rabbitmq(server, QueueKind::Classic).await,
+            BrokerKind::Quorum => Self::rabbitmq(server, QueueKind::Quorum).await,
+            BrokerKind::Kafka | BrokerKind::Sqs | BrokerKind::PubSub => {
+                panic!("the test kit was built without {kind}: name its feature")
+            }
+        }
+    }
+
+    async fn rabbitmq(server: &str, kind: QueueKind) -> Self {
+        Self::RabbitMq(Box::new(RabbitQueue::create(server, kind).await))
+    }
+
+    /// The broker.
+    #[must_use]
+    pub const fn kind(&self) -> BrokerKind {
+        match self {
+            Self::RabbitMq(queue) => match queue.kind() {
+                QueueKind::Quorum => BrokerKind::Quorum,
+                _ => BrokerKind::RabbitMq,
+            },
+        }
+    }
+
+    /// The source's settings: its table in the configuration.
+    #[must_use]
+    pub fn settings(&self) -> Value {
+        match self {
+            Self::RabbitMq(queue) => queue.settings(),
+        }
+    }
+
+    /// `host:port` of the server: what a [`ChaosProxy`] stands in front of.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        match self {
+            Self::RabbitMq(queue) => ChaosProxy::authority(queue.url()),
+        }
+    }
+
+    /// The source's settings with the proxy in place of the server.
+    #[must_use]
+    pub fn settings_through(&self, proxy: &ChaosProxy) -> Value {
+        with_authority(self.settings(), self.authority(), &proxy.addr().to_string())
+    }
+
+    /// Publishes and returns when the broker has confirmed every message.
+    ///
+    /// # Panics
+    /// When the broker is away or refuses a message.
+    pub async fn publish(&self, messages: impl IntoIterator<Item = Publication>) {
+        match self {
+            Self::RabbitMq(queue) => queue.publish(messages).await,
+        }
+    }
+
+    /// Publishes; true for each message the broker has confirmed. What it has not confirmed it may have or not. A
+    /// connection that was lost is made anew.
+    pub async fn try_publish(&self, messages: Vec<Publication>) -> Vec<bool> {
+        match self {
+            Self::RabbitMq(queue) => queue.try_publish(messages).await,
+        }
+    }
+
+    /// Messages the broker still wants to be done with. RabbitMQ does not count those that a consumer holds: it has
+    /// them back when the consumer is gone.
+    ///
+    /// # Panics
+    /// When the broker is away.
+    pub async fn left(&self) -> u64 {
+        match self {
+            Self::RabbitMq(queue) => queue.left().await,
+        }
+    }
+
+    /// Removes it. One that is left behind goes with its server, or expires.
+    ///
+    /// # Panics
+    /// When the broker is away.
+    pub async fn remove(&self) {
+        match self {
+            Self::RabbitMq(queue) => queue.remove().await,
+        }
+    }
+}
+
+/// The same settings with another `host:port` in every text.
+fn with_authority(settings: Value, from: &str, to: &str) -> Value {
+    let each = |value: Value| with_authority(value, from, to);
+    match settings {
+        Value::String(text) => Value::String(text.replace(from, to)),
+        Value::Array(items) => items.into_iter().map(each).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, each(value))).collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_proxy_takes_the_servers_place_and_nothing_else_changes() {
+        let settings = json!({"urls": ["amqp://a:b@127.0.0.1:5672/%2f"], "queue": "q", "prefetch": 7});
+
+        let through = with_authority(settings, "127.0.0.1:5672", "127.0.0.1:9");
+
+        assert_eq!(through, json!({"urls": ["amqp://a:b@127.0.0.1:9/%2f"], "queue": "q", "prefetch": 7}));
+    }
+}
