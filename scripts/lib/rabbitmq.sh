@@ -149,6 +149,21 @@ rabbitmq_stop() {
     rabbitmq_stop_epmd
 }
 
+# rabbitmq_user add NAME PASSWORD, with every right; rabbitmq_user remove NAME, whose connections are closed.
+rabbitmq_user() {
+    local erlang name="<<\"${2:?a name}\">>" all='<<".*">>'
+    rabbitmq_find || return 1
+    case "$1" in
+        add) erlang="rabbit_auth_backend_internal:add_user($name, <<\"${3:?a password}\">>, <<\"tests\">>),
+            rabbit_auth_backend_internal:set_permissions($name, <<\"/\">>, $all, $all, $all, <<\"tests\">>)." ;;
+        remove) erlang="rabbit_auth_backend_internal:delete_user($name, <<\"tests\">>)." ;;
+        *) die "\`$1\` is not known: add or remove" ;;
+    esac
+    HOME="$DIR/rabbitmq/home" ERL_EPMD_PORT="$(rabbitmq_port 3)" RABBITMQ_CONF_ENV_FILE=/dev/null \
+        "$(dirname "$RABBITMQ_SERVER")/rabbitmqctl" -q -n "longshore-$(rabbitmq_port 1)@localhost" \
+        eval "$erlang" >/dev/null
+}
+
 rabbitmq_env() {
     local url
     url="amqp://guest:guest@127.0.0.1:$(rabbitmq_port 1)/%2f"

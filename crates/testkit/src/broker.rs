@@ -5,6 +5,7 @@
 //! published when its broker has confirmed it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -172,6 +173,17 @@ impl Queue {
     pub async fn left(&self) -> u64 {
         match self {
             Self::RabbitMq(queue) => queue.left().await,
+        }
+    }
+
+    /// Takes and acknowledges that many messages with a bare client and returns how long it took: what the broker
+    /// allows at most. `None` where there is no such client here.
+    ///
+    /// # Panics
+    /// When the broker is away.
+    pub async fn drain(&self, count: u64) -> Option<Duration> {
+        match self {
+            Self::RabbitMq(queue) => Some(queue.drain(count).await),
         }
     }
 

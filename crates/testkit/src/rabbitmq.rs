@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
@@ -291,6 +295,23 @@ impl TestQueue {
     /// When the queue does not exist.
     pub async fn consumers(&self) -> u32 {
         self.declare_passively().await.consumer_count()
+    }
+
+    /// Consumes that many messages and acknowledges them by hundreds.
+    async fn drain(&self, count: u64) -> lapin::Result<()> {
+        const ACKED_AT_ONCE: u64 = 100;
+        self.channel.basic_qos(1_000, BasicQosOptions::default()).await?;
+        let (queue, tag) = (ShortString::from(self.name.as_str()), ShortString::from("drain"));
+        let options = BasicConsumeOptions::default();
+        let mut consumer =
+            self.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
+        for taken in 1..=count {
+            let Some(delivery) = consumer.next().await else { break };
+            if taken % ACKED_AT_ONCE == 0 || taken == count {
+                delivery?.acker.ack(BasicAckOptions { multiple: true }).await?;
+            }
+        }
+        self.channel.basic_cancel(tag, BasicCancelOptions::default()).await
     }
 
     /// Deletes the queue; its consumers get a server-sent cancel.

@@ -103,6 +103,22 @@ impl OwnServers {
         self.variable(kind.variable())
     }
 
+    /// Lets somebody connect with every right.
+    ///
+    /// # Panics
+    /// When the server knows no users.
+    pub async fn add_user(&self, server: Server, name: &str, password: &str) {
+        self.run("user", &[server.as_str(), "add", name, password]).await;
+    }
+
+    /// Lets somebody connect no more, and closes that user's connections.
+    ///
+    /// # Panics
+    /// When the server knows no users.
+    pub async fn remove_user(&self, server: Server, name: &str) {
+        self.run("user", &[server.as_str(), "remove", name]).await;
+    }
+
     /// Stops a server and returns when it is gone.
     ///
     /// # Panics

@@ -14,6 +14,8 @@
 #![expect(clippy::print_stderr, reason = "the figures of each run are for people")]
 
 mod brokers;
+mod credentials;
+mod flood;
 mod following;
 mod http;
 mod kills;
@@ -24,6 +26,12 @@ mod outages;
 mod poison;
 mod record;
 mod retries;
+mod rolling;
+mod sizes;
+mod slow;
+#[cfg(feature = "soak-tests")]
+mod soak;
 mod stage;
 mod stop;
 mod tally;
+mod tenants;

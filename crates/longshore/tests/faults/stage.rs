@@ -117,11 +117,7 @@ impl Stage {
 
     /// Applies these endpoints, and the queue as the source with these settings.
     pub(crate) async fn apply(&self, endpoints: &[Endpoint], settings: &Value) {
-        self.apply_text(&format!(
-            "projects:\n{}",
-            project("shop", PROJECT, endpoints, &self.queue, settings)
-        ))
-        .await;
+        self.apply_text(&format!("projects:\n{}", project(0, endpoints, &self.queue, settings))).await;
     }
 
     /// Applies resources.
@@ -163,19 +159,18 @@ impl Stage {
     }
 }
 
-/// A project as a resource, with these endpoints and a queue as its source.
-pub(crate) fn project(
-    name: &str,
-    id: &str,
-    endpoints: &[Endpoint],
-    queue: &Queue,
-    settings: &Value,
-) -> String {
+/// A project as a resource, with these endpoints and a queue as its source. The first, 0, is [`PROJECT`] with
+/// [`API_KEY`]; the endpoints' ids begin at a hundred for each further one.
+pub(crate) fn project(number: usize, endpoints: &[Endpoint], queue: &Queue, settings: &Value) -> String {
+    let (id, keys) = match number {
+        0 => (PROJECT.to_owned(), format!("[{{name: k, key: {API_KEY}}}]")),
+        _ => (format!("01JD000000000000000000SH{number:02}"), "[]".to_owned()),
+    };
     let list = |line: &dyn Fn(usize, &Endpoint) -> String| {
         endpoints.iter().enumerate().map(|(index, endpoint)| line(index, endpoint)).collect::<String>()
     };
     let declared = list(&|index, endpoint| {
-        let (id, Endpoint { url, keys, .. }) = (endpoint_id(index), endpoint);
+        let (id, Endpoint { url, keys, .. }) = (endpoint_id(100 * number + index), endpoint);
         format!("      - {{name: e{index}, id: {id}, url: '{url}', secret: s-one{keys}}}\n")
     });
     let subscriptions = list(&|index, endpoint| {
@@ -183,7 +178,7 @@ pub(crate) fn project(
     });
     let kind = queue.kind().as_str();
     format!(
-        "  - name: {name}\n    id: {id}\n    api_keys: [{{name: k, key: {API_KEY}}}]\n    \
+        "  - name: shop{number}\n    id: {id}\n    api_keys: {keys}\n    \
          endpoints:\n{declared}    subscriptions:\n{subscriptions}    sources:\n      \
          - {{name: q, kind: {kind}, workers: 2, {kind}: {settings}}}\n"
     )

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Outgoing, QueueKind, Rabbit, TestQueue};
 use crate::publication::Publication;
@@ -82,6 +82,17 @@ impl RabbitQueue {
     /// When the broker is away.
     pub async fn left(&self) -> u64 {
         self.queue().await.depth().await.into()
+    }
+
+    /// Takes and acknowledges that many messages and returns how long it took.
+    ///
+    /// # Panics
+    /// When the broker is away.
+    pub async fn drain(&self, count: u64) -> Duration {
+        let started = Instant::now();
+        let drained = self.queue().await.drain(count).await;
+        drained.unwrap_or_else(|error| panic!("draining failed: {error}"));
+        started.elapsed()
     }
 
     /// Deletes the queue.
