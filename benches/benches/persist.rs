@@ -50,12 +50,16 @@ fn batch(ids: &IdGenerator, size: usize, body: &Bytes) -> PersistBatch {
             headers: Headers::default(),
             idempotency_key: None,
             received_at: now,
+            ordering_key: None,
+            occurred_at: None,
+            content_type: None,
+            attributes: None,
         };
         let delivery =
             NewDelivery { id: ids.delivery(now), endpoint: ENDPOINT, subscription: None, hand_over: true };
         NewEvent { event: Arc::new(event), identity: Identity::Id, deliveries: vec![delivery] }
     };
-    PersistBatch { events: (0..size).map(event).collect(), quarantined: Vec::new() }
+    PersistBatch { events: (0..size).map(event).collect(), ..PersistBatch::default() }
 }
 
 fn persist(c: &mut Criterion) {

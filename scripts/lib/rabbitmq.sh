@@ -81,6 +81,16 @@ rabbitmq_launch() (
     describe_process "$!" >"$DIR/rabbitmq/launcher"
 )
 
+# rabbitmq_ctl ARGUMENT…: the node's own command line, which finds it by name, port mapper and cookie.
+rabbitmq_ctl() (
+    rabbitmq_require
+    local ctl
+    ctl="$(dirname "$RABBITMQ_SERVER")/rabbitmqctl"
+    unset "${!RABBITMQ_@}"
+    export HOME="$DIR/rabbitmq/home" RABBITMQ_CONF_ENV_FILE=/dev/null
+    ERL_EPMD_PORT="$(rabbitmq_port 3)" "$ctl" -q -n "longshore-$(rabbitmq_port 1)@localhost" "$@"
+)
+
 # Waits for the line the node itself writes when every listener is open: no other server can be meant.
 rabbitmq_wait() {
     local tick=0
@@ -147,21 +157,6 @@ rabbitmq_stop() {
     end_process "$(rabbitmq_pid)" "$DIR/rabbitmq/home" "$signal"
     rabbitmq_stop_launcher
     rabbitmq_stop_epmd
-}
-
-# rabbitmq_user add NAME PASSWORD, with every right; rabbitmq_user remove NAME, whose connections are closed.
-rabbitmq_user() {
-    local erlang name="<<\"${2:?a name}\">>" all='<<".*">>'
-    rabbitmq_find || return 1
-    case "$1" in
-        add) erlang="rabbit_auth_backend_internal:add_user($name, <<\"${3:?a password}\">>, <<\"tests\">>),
-            rabbit_auth_backend_internal:set_permissions($name, <<\"/\">>, $all, $all, $all, <<\"tests\">>)." ;;
-        remove) erlang="rabbit_auth_backend_internal:delete_user($name, <<\"tests\">>)." ;;
-        *) die "\`$1\` is not known: add or remove" ;;
-    esac
-    HOME="$DIR/rabbitmq/home" ERL_EPMD_PORT="$(rabbitmq_port 3)" RABBITMQ_CONF_ENV_FILE=/dev/null \
-        "$(dirname "$RABBITMQ_SERVER")/rabbitmqctl" -q -n "longshore-$(rabbitmq_port 1)@localhost" \
-        eval "$erlang" >/dev/null
 }
 
 rabbitmq_env() {

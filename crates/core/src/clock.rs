@@ -1,6 +1,7 @@
 //! Time as a value, and the one place that reads the system's clock.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -77,12 +78,33 @@ impl Timestamp {
             .unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
+    /// Whether it has a calendar date: years up to 9999.
+    #[must_use]
+    pub fn has_date(self) -> bool {
+        Self::from_utc(self.to_utc()) == self
+    }
+
     /// From a calendar date and time, rounded down to microseconds.
     #[must_use]
     pub fn from_utc(at: OffsetDateTime) -> Self {
         Self(i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000)).unwrap_or(i64::MAX))
     }
 }
+
+impl FromStr for Timestamp {
+    type Err = NotRfc3339;
+
+    /// From RFC 3339 with any offset, rounded down to microseconds.
+    fn from_str(text: &str) -> Result<Self, NotRfc3339> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).map(Self::from_utc).map_err(|_| NotRfc3339)?;
+        if at.has_date() { Ok(at) } else { Err(NotRfc3339) }
+    }
+}
+
+/// A text that is no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a time as in RFC 3339, e.g. `2026-01-31T08:15:00Z`")]
+pub struct NotRfc3339;
 
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC.
@@ -131,6 +153,19 @@ mod tests {
         assert_eq!(at.as_secs(), 1_700_000_000);
         assert_eq!(Timestamp::from_micros(-1).as_secs(), -1);
         assert_eq!(Timestamp::from_utc(at.to_utc()), at);
+    }
+
+    #[test]
+    fn reads_rfc3339_with_any_offset() {
+        let at = Timestamp::from_micros(1_700_000_000_123_456);
+
+        for text in ["2023-11-14T22:13:20.123456Z", "2023-11-15t00:13:20.123456789+02:00"] {
+            assert_eq!(text.parse(), Ok(at), "{text}");
+        }
+        for text in ["", "2023-11-14", "2023-11-14T22:13:20", "1700000000", "9999-12-31T23:59:59-23:00"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(NotRfc3339), "{text}");
+        }
+        assert!(at.has_date() && !Timestamp::from_millis(i64::MAX).has_date());
     }
 
     #[test]

@@ -174,6 +174,14 @@ pub struct Event {
     pub idempotency_key: Option<String>,
     /// When we received it.
     pub received_at: Timestamp,
+    /// What the broker or the producer keeps in order: a Kafka record's key, a message group, an ordering key.
+    pub ordering_key: Option<String>,
+    /// When it happened, by the producer's word.
+    pub occurred_at: Option<Timestamp>,
+    /// The media type of `body`, sent to the endpoint as `Content-Type`; `None` for `application/json`.
+    pub content_type: Option<String>,
+    /// The context attributes of a CloudEvent: the text of a JSON object.
+    pub attributes: Option<String>,
 }
 
 #[cfg(test)]

@@ -161,14 +161,24 @@ impl SubscriptionId {
 /// Frozen: changing this causes duplicates for messages redelivered across an upgrade.
 #[must_use]
 pub fn digest(parts: &[&[u8]]) -> u128 {
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash(parts)[..16]);
+    u128::from_be_bytes(first)
+}
+
+/// The whole SHA-256 over the parts, each with its length, as text: what stands for a text that is too long to be a key.
+#[must_use]
+pub fn digest_text(parts: &[&[u8]]) -> String {
+    format!("sha256:{}", hex::encode(hash(parts)))
+}
+
+fn hash(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    let mut first = [0; 16];
-    first.copy_from_slice(&hash.finalize()[..16]);
-    u128::from_be_bytes(first)
+    hash.finalize().into()
 }
 
 /// Hands out ids that only ever grow within one generator, however many share a millisecond.

@@ -12,6 +12,8 @@
 //! | [`project`], [`endpoint`], [`subscription`] | the configured resources |
 //! | [`snapshot`] | all resources at one moment, indexed for matching |
 //! | [`filter`] | the filter language |
+//! | [`mapping`] | where in a message the parts of an event are |
+//! | [`media`] | which payloads are JSON |
 //! | [`json`] | compaction that keeps the producer's bytes |
 //! | [`signature`] | the v1 contract's and Standard Webhooks signatures |
 //! | [`retry`], [`attempt`] | schedules, outcomes and the verdict |
@@ -29,6 +31,8 @@ pub mod event;
 pub mod filter;
 pub mod ids;
 pub mod json;
+pub mod mapping;
+pub mod media;
 pub mod ports;
 pub mod project;
 pub mod quarantine;
@@ -47,6 +51,7 @@ pub use ids::{
     ApiKeyId, AttemptId, DeliveryId, EndpointId, EventId, IdGenerator, ProcessId, ProjectId, QuarantineId,
     SourceId, SubscriptionId,
 };
+pub use mapping::Mapping;
 pub use project::Project;
 pub use retry::{RetrySchedule, Verdict, judge};
 pub use secret::Secret;

@@ -1,4 +1,4 @@
-//! The two narrow ports through which the pipeline speaks to a store.
+//! The narrow ports through which the pipeline speaks to a store.
 //!
 //! They exist so that the same pipeline runs against Postgres in production and against an in-memory store
 //! with fault knobs, under paused time, in model tests. Both are cut by batch: one call is one transaction.
@@ -15,7 +15,8 @@ use crate::event::{Event, Headers};
 use crate::ids::{
     DeliveryId, EndpointId, EventId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
 };
-use crate::quarantine::Reason;
+use crate::quarantine::{MessageFacts, Reason};
+use crate::snapshot::Snapshot;
 use crate::subscription::TypePattern;
 
 /// Our own failure to store or load, by what the caller can do about it.
@@ -101,11 +102,27 @@ pub struct QuarantinedMessage {
     pub detail: String,
     /// The position at the broker, for people.
     pub position: String,
+    /// What the broker said of it, for a replay.
+    pub facts: MessageFacts,
     /// The message's headers.
     pub headers: Headers,
     /// The raw bytes.
     pub body: Bytes,
     /// When we received it.
+    pub received_at: Timestamp,
+}
+
+/// How far a log is stored once a batch is: a Kafka partition, a RabbitMQ stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceOffset {
+    /// The source that reads the log.
+    pub source: SourceId,
+    /// The log's name within the source.
+    pub log: String,
+    /// Everything below it is stored. At most `i64::MAX`, which is where brokers end too.
+    pub next: u64,
+    /// When the messages were received. What was received before the log was forgotten does not count: it may be of
+    /// another log of the same name.
     pub received_at: Timestamp,
 }
 
@@ -116,6 +133,8 @@ pub struct PersistBatch {
     pub events: Vec<NewEvent>,
     /// Messages that cannot become events.
     pub quarantined: Vec<QuarantinedMessage>,
+    /// How far each log is stored with this batch, once per log; a lower one than what is known changes nothing.
+    pub offsets: Vec<SourceOffset>,
 }
 
 /// What became of an event of the batch, in the batch's order.
@@ -183,6 +202,72 @@ pub trait EventLog: Send + Sync + 'static {
     fn register_dynamic(
         &self,
         endpoints: &[DynamicEndpoint],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// A quarantined message that is to become an event after all.
+#[derive(Clone, Debug)]
+pub struct Replayable {
+    /// Its row.
+    pub id: QuarantineId,
+    /// The tenant.
+    pub project: ProjectId,
+    /// The source that received it.
+    pub source: SourceId,
+    /// What the broker said of it.
+    pub facts: MessageFacts,
+    /// The message's headers.
+    pub headers: Headers,
+    /// The raw bytes.
+    pub body: Bytes,
+}
+
+/// What a replay of quarantined messages needs besides the log of events.
+pub trait ReplayLog: EventLog {
+    /// The configuration as it is stored right now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn snapshot(&self) -> impl Future<Output = Result<Arc<Snapshot>, StoreError>> + Send;
+
+    /// Writes down under which id the message is going to be stored, and returns it: the one that an earlier replay
+    /// chose, if that is not below `floor`. So a replay that was cut off, or two at once, store under one id. `None`
+    /// when the row is gone or was replayed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn choose_event(
+        &self,
+        id: QuarantineId,
+        wanted: EventId,
+        floor: EventId,
+    ) -> impl Future<Output = Result<Option<EventId>, StoreError>> + Send;
+
+    /// The event that was stored for a message of this digest in the last days; see [`Identity::Named`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn event_of(&self, digest: u128) -> impl Future<Output = Result<Option<EventId>, StoreError>> + Send;
+
+    /// Marks a row as replayed: its message is that event, if it is known which.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn mark_replayed(
+        &self,
+        id: QuarantineId,
+        event: Option<EventId>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes down why the message still is no event.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn mark_faulty(
+        &self,
+        id: QuarantineId,
+        reason: Reason,
+        detail: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 

@@ -45,6 +45,11 @@ pub(crate) enum Command {
     ///
     /// Prints what it changes: `+` created, `~` changed, `-` deleted.
     Apply(ApplyArgs),
+    /// Shows how the sources of every process are.
+    ///
+    /// Each consumer is a line: its state, what waits for it at the broker, what it has in hand, what it did. Reads the
+    /// database, where the processes write it, so it works from any host. `?` behind a state: the process is gone.
+    Sources(SourcesArgs),
     /// Looks at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -93,6 +98,34 @@ pub(crate) struct ApplyArgs {
     /// Deletes what an earlier file declared and this one does not, within the projects of this file.
     #[arg(long)]
     pub(crate) prune: bool,
+    /// Writes without connecting to the sources that are new or changed.
+    #[arg(long)]
+    pub(crate) no_connect: bool,
+}
+
+/// `sources …`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct SourcesArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<SourcesCommand>,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
+}
+
+/// `sources list`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SourcesCommand {
+    /// The same as without a subcommand.
+    List(ListArgs),
+}
+
+/// How a list is printed.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Prints JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `config …`

@@ -6,6 +6,7 @@ mod config;
 mod keys;
 mod migrate;
 mod serve;
+mod sources;
 
 use anyhow::{Context, bail};
 use longshore_store::{Keys, Settings, Store};
@@ -19,9 +20,10 @@ use crate::config::{Config, Faults, Inputs, load::load, validate};
 /// [`Faults`] when usage or configuration is wrong; anything else is a failure.
 pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
     match command {
-        Command::Serve(_) => serve::run(load(inputs)?.config),
+        Command::Serve(_) => serve::run(inputs),
         Command::Migrate(command) => block_on(migrate::run(&command, &load(inputs)?.config)),
         Command::Apply(args) => block_on(apply::run(&args, &load(inputs)?.config)),
+        Command::Sources(args) => block_on(sources::run(&args, &load(inputs)?.config)),
         Command::Config(command) => config::run(&command, inputs),
         Command::Completions { shell } => {
             completions::run(shell);

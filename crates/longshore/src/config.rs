@@ -25,8 +25,6 @@ use serde::{Deserialize, Serialize, Serializer};
 pub(crate) use fault::Faults;
 pub(crate) use load::Inputs;
 pub(crate) use secret_file::read_secret_file;
-#[cfg(test)]
-pub(crate) use source::BrokerTable;
 pub(crate) use source::SourceConfig;
 pub(crate) use units::ByteSize;
 

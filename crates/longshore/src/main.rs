@@ -6,7 +6,8 @@
 //! | [`config`] | what can be configured, read from its layers |
 //! | [`commands`] | one file per command |
 //! | [`apply`] | resource files: read, compared, shown |
-//! | [`sources`] | the one `match` over the kinds of brokers |
+//! | [`sources`] | what is declared, what runs, how it is; the one `match` over the kinds of brokers |
+//! | [`watermarks`] | where the stored events of a log end |
 //! | [`lifecycle`] | tasks with owners, signals, the two-phase stop |
 //! | [`supervisor`] | keeps running what is declared |
 //! | [`telemetry`], [`ops`] | logs, metrics and health |
@@ -29,6 +30,7 @@ mod runtime;
 mod sources;
 mod supervisor;
 mod telemetry;
+mod watermarks;
 
 use std::env;
 use std::process::ExitCode;

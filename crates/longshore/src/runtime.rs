@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::commands::{open_store, require_schema};
-use crate::config::Config;
+use crate::config::{Config, Inputs};
 use crate::lifecycle::{Signals, Stage, Tasks};
 use crate::{data, maintenance, ops, telemetry};
 
@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What kept it from starting, or what failed later.
-pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn serve(config: Config, inputs: Inputs) -> anyhow::Result<()> {
     // First of all: a signal that comes while starting must be heard.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     // Several crates speak TLS; with one provider for all, none has to guess.
@@ -38,7 +38,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
             info!(signal, "stopped while starting");
             return Ok(());
         }
-        started = start(&mut tasks, &config, &health) => started?,
+        started = start(&mut tasks, &config, &inputs, &health) => started?,
     };
     health.clear(Reason::Starting);
     info!(role = ?config.runtime.role, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -52,7 +52,12 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// Starts every task of the role.
-async fn start(tasks: &mut Tasks, config: &Config, health: &Health) -> anyhow::Result<Store> {
+async fn start(
+    tasks: &mut Tasks,
+    config: &Config,
+    inputs: &Inputs,
+    health: &Health,
+) -> anyhow::Result<Store> {
     start_support(tasks, config, health).await?;
     let store = wait_for_store(config).await?;
     require_schema(&store).await?;
@@ -75,7 +80,7 @@ async fn start(tasks: &mut Tasks, config: &Config, health: &Health) -> anyhow::R
         Ok(())
     });
     if role.has_data() {
-        data::start(tasks, config, &store, health).await?;
+        data::start(tasks, config, inputs, &store, health).await?;
     }
     Ok(store)
 }

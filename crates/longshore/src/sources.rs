@@ -1,164 +1,123 @@
-//! Settings become a source: the one `match` over the kinds of brokers.
+//! Sources: from what is declared to what runs, and what is known about it.
 //!
-//! Declared sources come from two places, the configuration's file and the database; both go through
-//! [`Broker::parse`].
+//! | module | holds |
+//! |---|---|
+//! | [`kind`] | the kinds of brokers, and which are built in |
+//! | [`broker`] | settings become a source: the one `match` over the kinds |
+//! | [`secrets`] | `…_file` in settings |
+//! | [`check`] | connects without consuming |
+//! | [`declared`] | the consumers that should run: the configuration file's and the database's |
+//! | [`watch`] | the configuration file and its secrets, followed |
+//! | [`run`] | one run of one consumer |
+//! | [`board`] | what is kept of each consumer from run to run |
+//! | [`report`] | the same, told to the database and the metrics |
+//!
+//! Invariants: a source that is at fault harms no other; whatever changes in a declaration takes effect without a
+//! restart of the process; a declaration that cannot be read changes nothing.
 
-use longshore_core::{ProjectId, SourceId, ids};
-use longshore_source_rabbitmq::RabbitMqConfig;
-use serde::Deserialize;
-use serde_json::Value;
+mod board;
+pub(crate) mod broker;
+pub(crate) mod check;
+pub(crate) mod declared;
+mod kind;
+mod report;
+mod run;
+mod secrets;
+mod watch;
 
-use crate::config::read_secret_file;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Every kind there is, for messages.
-pub(crate) const KINDS: [&str; 1] = ["rabbitmq"];
+use longshore_store::Config as Resources;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::watch as channel;
+use tokio_util::sync::CancellationToken;
 
-/// Settings of a known broker, complete: secrets are read from their files.
-#[derive(Clone, PartialEq)]
-pub(crate) enum Broker {
-    /// A RabbitMQ source.
-    RabbitMq {
-        /// The settings as written.
-        settings: Value,
-        /// The same, understood.
-        config: RabbitMqConfig,
-    },
+pub(crate) use broker::Broker;
+
+use self::board::Board;
+use self::declared::{Consumer, Declared, FileSource, declarations};
+use self::run::Runner;
+use self::watch::Watch;
+use crate::config::Inputs;
+use crate::data::PgIngest;
+use crate::lifecycle::{Stage, Tasks};
+use crate::supervisor::{Wanted, supervise};
+
+/// What the sources are made of and fed to.
+pub(crate) struct Sources {
+    /// What the configuration was read from, to be read again.
+    pub(crate) inputs: Inputs,
+    /// What it declared at the start.
+    pub(crate) declared: Vec<FileSource>,
+    /// What the database declares, followed.
+    pub(crate) resources: channel::Receiver<Arc<Resources>>,
+    /// Where messages go.
+    pub(crate) ingest: PgIngest,
+    /// How long a consumer that is told to stop may take for what it has in hand.
+    pub(crate) drain: Duration,
 }
 
-impl Broker {
-    /// Gives a broker's settings their type.
-    ///
-    /// # Errors
-    /// A sentence that names the key and no secret.
-    pub(crate) fn parse(kind: &str, settings: Option<&Value>) -> Result<Self, String> {
-        let known = KINDS.contains(&kind);
-        if !known {
-            return Err(format!("`{kind}` is not a kind of source; known: {}", KINDS.join(", ")));
-        }
-        let settings = settings.ok_or_else(|| format!("a source of kind `{kind}` needs a `{kind}` table"))?;
-        let mut settings = settings.clone();
-        read_files(&mut settings)?;
-        match kind {
-            "rabbitmq" => {
-                let config = RabbitMqConfig::deserialize(&settings)
-                    .map_err(|error| without_value(&error.to_string()))?;
-                config.validate().map_err(|error| error.to_string())?;
-                Ok(Self::RabbitMq { settings, config })
-            }
-            other => Err(format!("`{other}` is not a kind of source")),
-        }
-    }
-
-    /// The settings as they are stored (sealed).
-    pub(crate) const fn settings(&self) -> &Value {
-        match self {
-            Self::RabbitMq { settings, .. } => settings,
-        }
-    }
-
-    /// The kind's name.
-    pub(crate) const fn kind(&self) -> &'static str {
-        match self {
-            Self::RabbitMq { .. } => "rabbitmq",
-        }
-    }
-
-    /// Connects once and lets go again.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong.
-    pub(crate) async fn probe(&self) -> Result<(), String> {
-        match self {
-            Self::RabbitMq { config, .. } => {
-                longshore_source_rabbitmq::check(config).await.map_err(|error| error.to_string())
-            }
-        }
-    }
+/// Starts what follows the declarations, what runs them, and what tells how they are.
+pub(crate) fn start(tasks: &mut Tasks, sources: Sources) {
+    let Sources { inputs, declared, resources, ingest, drain } = sources;
+    let stop = tasks.stop().clone();
+    let board = Board::default();
+    let (file_sender, file) = channel::channel(Arc::new(declared));
+    let soft = stop.soft.clone();
+    tasks.spawn("configuration file", Stage::Ingest, async move {
+        Watch::new(inputs).run(file_sender, soft).await;
+        Ok(())
+    });
+    let (sender, wanted) = channel::channel(Wanted::default());
+    let (soft, shown) = (stop.soft.clone(), board.clone());
+    tasks.spawn("source declarations", Stage::Ingest, async move {
+        declare(file, resources, shown, sender, soft).await;
+        Ok(())
+    });
+    let (store, told, hard) = (Arc::clone(&ingest.log), board.clone(), stop.hard.clone());
+    tasks.spawn("source status", Stage::Support, async move {
+        report::run(&store, &told, hard).await;
+        Ok(())
+    });
+    let runner = Runner { ingest, board, hard: stop.hard, drain };
+    let start = move |consumer: &Consumer, declared: &Declared, token: CancellationToken| {
+        runner.clone().run(*consumer, declared.clone(), token)
+    };
+    tasks.spawn("sources", Stage::Ingest, async move {
+        supervise(wanted, start, StdRng::from_os_rng(), stop.soft).await;
+        Ok(())
+    });
 }
 
-/// serde's sentence without the value it quotes, which may be a secret.
-fn without_value(problem: &str) -> String {
-    match problem.split_once(", expected ") {
-        Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
-        _ => problem.to_owned(),
-    }
-}
-
-/// The id of a source that is declared in the configuration's file: the same in every process, since event ids
-/// are derived from it. Frozen: changing this causes duplicates.
-pub(crate) fn declared_id(project: ProjectId, name: &str) -> SourceId {
-    SourceId::from_u128(ids::digest(&[b"source", &project.as_u128().to_be_bytes(), name.as_bytes()]))
-}
-
-/// Replaces `password_file`, `url_file` and `urls_file`, wherever they are, by what the files hold.
-fn read_files(value: &mut Value) -> Result<(), String> {
-    match value {
-        Value::Object(entries) => {
-            for key in ["password", "url", "urls"] {
-                let twin = format!("{key}_file");
-                let Some(path) = entries.remove(&twin) else { continue };
-                if entries.contains_key(key) {
-                    return Err(format!("both `{key}` and `{twin}` are given; keep one"));
-                }
-                let path = path.as_str().ok_or_else(|| format!("`{twin}` is not a path"))?.to_owned();
-                let secret = read_secret_file(&path)?;
-                let value = match key {
-                    // One address per line.
-                    "urls" => secret.expose().lines().map(Value::from).collect(),
-                    _ => Value::from(secret.expose().as_str()),
-                };
-                entries.insert(key.to_owned(), value);
-            }
-            entries.values_mut().try_for_each(read_files)
+/// Joins both places of declarations, whenever one of them changes, until `stop`.
+async fn declare(
+    mut file: channel::Receiver<Arc<Vec<FileSource>>>,
+    mut resources: channel::Receiver<Arc<Resources>>,
+    board: Board,
+    wanted: channel::Sender<Wanted<Consumer, Declared>>,
+    stop: CancellationToken,
+) {
+    let mut told = Vec::new();
+    loop {
+        let (in_file, stored) =
+            (Arc::clone(&file.borrow_and_update()), Arc::clone(&resources.borrow_and_update()));
+        let now = declarations(&in_file, &stored);
+        for problem in now.problems.iter().filter(|problem| !told.contains(*problem)) {
+            tracing::warn!("{problem}");
         }
-        Value::Array(items) => items.iter_mut().try_for_each(read_files),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn secrets_come_from_files_at_any_depth() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "hunter2").unwrap();
-        let path = file.path().to_str().unwrap();
-
-        let auth = json!({"user": "me", "password_file": path});
-        let broker =
-            Broker::parse("rabbitmq", Some(&json!({"host": "h", "queue": "q", "auth": auth}))).unwrap();
-
-        let auth = json!({"user": "me", "password": "hunter2"});
-        assert_eq!(broker.settings(), &json!({"host": "h", "queue": "q", "auth": auth}));
-    }
-
-    #[test]
-    fn an_unknown_kind_or_a_missing_table_is_refused() {
-        assert!(Broker::parse("rabbit", None).is_err_and(|problem| problem.contains("known: rabbitmq")));
-        assert!(Broker::parse("rabbitmq", None).is_err_and(|problem| problem.contains("`rabbitmq` table")));
-    }
-
-    #[test]
-    fn a_wrong_setting_is_named_without_its_value() {
-        let problem = |settings: Value| Broker::parse("rabbitmq", Some(&settings)).err().unwrap();
-
-        let password = problem(json!({"host": "h", "queue": "q", "auth": {"user": "me", "password": 4711}}));
-        assert!(password.contains("expected") && !password.contains("4711"), "{password}");
-        assert!(problem(json!({"host": "h", "queue": "q", "prefecth": 1})).contains("prefecth"));
-        assert!(problem(json!({"host": "h", "queue": ""})).contains("queue"));
-    }
-
-    #[test]
-    fn declared_ids_are_frozen() {
-        let project = ProjectId::from_u128(7);
-
-        assert_eq!(declared_id(project, "orders"), declared_id(project, "orders"));
-        assert_ne!(declared_id(project, "orders"), declared_id(project, "orders2"));
+        told = now.problems;
+        board.keep(&now.consumers);
+        let running = now.consumers.into_iter().filter(|(_, declared)| !declared.is_disabled);
+        wanted.send_replace(Arc::new(running.collect::<HashMap<_, _>>()));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // An end of either feed is an end of the process, which `stop` tells.
+            Ok(()) = file.changed() => {}
+            Ok(()) = resources.changed() => {}
+            else => return stop.cancelled().await,
+        }
     }
 }

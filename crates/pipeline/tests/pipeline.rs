@@ -11,9 +11,13 @@ mod delivering;
 mod http;
 #[path = "pipeline/model.rs"]
 mod model;
+#[path = "pipeline/replaying.rs"]
+mod replaying;
 #[path = "pipeline/stopping.rs"]
 mod stopping;
 #[path = "pipeline/storing.rs"]
 mod storing;
 #[path = "pipeline/transport.rs"]
 mod transport;
+#[path = "pipeline/watermarks.rs"]
+mod watermarks;

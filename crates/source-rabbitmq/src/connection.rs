@@ -17,20 +17,23 @@ use tokio::time::{sleep, timeout};
 
 use crate::address::{addresses, shown};
 use crate::config::{Argument, Declare, QueueType, RabbitMqConfig};
+use crate::depth::Depth;
 use crate::error::explain;
+use crate::stream::StreamPosition;
 use crate::transport::dial;
 
 /// From the TCP handshake to the running subscription.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// A live subscription. Dropping it closes the connection; the broker then requeues what is unacknowledged.
 pub(crate) struct Link {
     pub(crate) epoch: u64,
-    pub(crate) connection: Connection,
+    pub(crate) connection: Arc<Connection>,
     pub(crate) channel: Channel,
     pub(crate) consumer: Consumer,
+    pub(crate) depth: Depth,
 }
 
 /// Makes links, one after the other, over the nodes in turn.
@@ -40,11 +43,17 @@ pub(crate) struct Connector {
     next: usize,
     epoch: u64,
     pauses: ExponentialBackoff,
+    stream: Arc<StreamPosition>,
     context: Context,
 }
 
 impl Connector {
-    pub(crate) fn new(config: Arc<RabbitMqConfig>, context: Context) -> Result<Self, SourceError> {
+    /// `stream` says where each link starts, if the queue is a stream.
+    pub(crate) fn new(
+        config: Arc<RabbitMqConfig>,
+        stream: Arc<StreamPosition>,
+        context: Context,
+    ) -> Result<Self, SourceError> {
         config.validate()?;
         let nodes = addresses(&config)?;
         let pauses = ExponentialBackoffBuilder::new()
@@ -54,15 +63,15 @@ impl Connector {
             .with_max_interval(LONGEST_PAUSE)
             .with_max_elapsed_time(None)
             .build();
-        Ok(Self { config, nodes, next: 0, epoch: 0, pauses, context })
+        Ok(Self { config, nodes, next: 0, epoch: 0, pauses, stream, context })
     }
 
     /// Tries each node once. A node that is merely unreachable is passed over; a refusal ends it.
     pub(crate) async fn first(&mut self) -> Result<Link, SourceError> {
-        let mut attempt = self.attempt(None).await;
+        let mut attempt = self.attempt().await;
         for _ in 1..self.nodes.len() {
             match &attempt {
-                Err(error) if error.is_transient() => attempt = self.attempt(None).await,
+                Err(error) if error.is_transient() => attempt = self.attempt().await,
                 _ => break,
             }
         }
@@ -70,13 +79,13 @@ impl Connector {
     }
 
     /// Tries the nodes in turn, with growing pauses, until one of them serves the queue again; whatever is wrong
-    /// may be put right outside. `resume_at` is the stream offset to go on with.
-    pub(crate) async fn again(&mut self, resume_at: Option<u64>) -> Link {
+    /// may be put right outside.
+    pub(crate) async fn again(&mut self) -> Link {
         let mut told: Option<std::mem::Discriminant<SourceError>> = None;
         loop {
             let pause = self.pauses.next_backoff().unwrap_or(LONGEST_PAUSE);
             sleep(pause).await;
-            match self.attempt(resume_at).await {
+            match self.attempt().await {
                 Ok(link) => {
                     self.context.status.reconnected();
                     tracing::info!(source.name = self.context.name, queue = %self.config.queue, "consuming again");
@@ -100,46 +109,22 @@ impl Connector {
         self.pauses.reset();
     }
 
-    async fn attempt(&mut self, resume_at: Option<u64>) -> Result<Link, SourceError> {
+    async fn attempt(&mut self) -> Result<Link, SourceError> {
         let node = self.nodes[self.next % self.nodes.len()].clone();
         self.next += 1;
         self.epoch += 1;
         let place = shown(&node);
         let subscribing = async {
-            let connection = dial(&self.config, Some(&self.context.name), node).await?;
+            let connection = Arc::new(dial(&self.config, Some(&self.context.name), node).await?);
+            let resume_at = self.stream.resume_at();
             let (channel, consumer) = subscribe(&self.config, &connection, resume_at).await?;
-            Ok(Link { epoch: self.epoch, connection, channel, consumer })
+            let depth = Depth::watch(&connection, &self.config, &self.stream, &self.context);
+            Ok(Link { epoch: self.epoch, connection, channel, consumer, depth })
         };
         timeout(OPEN_TIMEOUT, subscribing)
             .await
             .unwrap_or_else(|_| Err(SourceError::Disconnected(format!("no answer from `{place}` in time"))))
     }
-}
-
-/// Connects to the first node that answers and looks the queue up, without consuming or changing anything.
-pub(crate) async fn look(config: &RabbitMqConfig) -> Result<(), SourceError> {
-    config.validate()?;
-    let mut outcome = Ok(());
-    for node in addresses(config)? {
-        let place = shown(&node);
-        let looking = async {
-            let connection = dial(config, None, node).await?;
-            let found = find_queue(config, &connection).await;
-            let _ = connection.close(200, ShortString::from("checked")).await;
-            match found {
-                // It would be declared.
-                Err(SourceError::Misconfigured(_)) if config.declare.is_some() => Ok(()),
-                found => found,
-            }
-        };
-        outcome = timeout(OPEN_TIMEOUT, looking)
-            .await
-            .unwrap_or_else(|_| Err(SourceError::Disconnected(format!("no answer from `{place}` in time"))));
-        if !outcome.as_ref().is_err_and(SourceError::is_transient) {
-            break;
-        }
-    }
-    outcome
 }
 
 async fn subscribe(
@@ -175,7 +160,7 @@ async fn subscribe(
 }
 
 /// On a channel of its own, because a refusal closes the channel.
-async fn find_queue(config: &RabbitMqConfig, connection: &Connection) -> Result<(), SourceError> {
+pub(crate) async fn find_queue(config: &RabbitMqConfig, connection: &Connection) -> Result<(), SourceError> {
     let doing = format!("looking up queue `{}`", config.queue);
     let explained = |error: lapin::Error| explain(&error, &doing);
     let channel = connection.create_channel().await.map_err(explained)?;

@@ -16,6 +16,11 @@ pub(crate) fn stream_offset(delivery: &Delivery) -> Option<u64> {
     header_number(delivery.properties.headers().as_ref()?, "x-stream-offset")
 }
 
+/// What the offsets of a stream are counted in. Frozen: stored watermarks are found by it.
+pub(crate) fn log(queue: &str) -> String {
+    format!("stream:{queue}")
+}
+
 /// The message; `offset` is what [`stream_offset`] says.
 pub(crate) fn message(delivery: Delivery, offset: Option<u64>, queue: &str, ack: AckToken) -> Message {
     let properties = &delivery.properties;
@@ -30,7 +35,7 @@ pub(crate) fn message(delivery: Delivery, offset: Option<u64>, queue: &str, ack:
         },
         timestamp_ms: properties.timestamp().and_then(timestamp_ms),
         address: format!("{}/{}", delivery.exchange, delivery.routing_key),
-        offset: offset.map(|offset| LogOffset { log: format!("stream:{queue}").into(), offset }),
+        offset: offset.map(|offset| LogOffset { log: log(queue).into(), offset }),
         ..Position::default()
     };
     let table = properties.headers().as_ref();

@@ -13,14 +13,22 @@
 //!   (RabbitMQ knows no byte window): lower it where bodies are large.
 //! - **A queue that is deleted** cancels the consumer; it is consumed again once it exists.
 //! - **A stream** takes nothing back: a retry reads again from the lowest unsettled offset, also after a reconnect.
-//!   Nothing is stored at the broker, so a new process starts at `x-stream-offset`, and RabbitMQ's default, `next`,
-//!   skips what was published while nobody read: set `first` or an offset, and let repetitions be no-ops.
+//!   Nothing is stored at the broker: a new process goes on where the stored events end, and at `x-stream-offset` when
+//!   nothing is stored. RabbitMQ's default, `next`, skips what was published before the first start: set `first`. A
+//!   stream that was deleted and made anew counts from 0 again: give it another name.
+//! - **The lag** is the queue's ready messages, asked for by a passive declare every 15 s on a channel of its own, by the
+//!   first consumer of a process. A stream has none: its count is what it keeps, not what is unread.
+//! - **What cannot be seen**: AMQP 0-9-1 answers a passive declare with two counts and nothing else. Whether a queue that
+//!   others declared has a dead-letter exchange, and of what kind it is, is known to the management API and to policies
+//!   only; so [`check`] warns of what the settings themselves say.
 //!
 //! What it does not do: declare anything, unless told to; publish; decode.
 mod address;
+mod check;
 mod config;
 mod connection;
 mod delivery;
+mod depth;
 mod error;
 mod recv;
 mod redact;
@@ -45,10 +53,11 @@ pub async fn connect(config: RabbitMqConfig, context: Context) -> Result<RabbitM
     RabbitMqSource::connect(config, context).await
 }
 
-/// Connects and looks the queue up, and changes nothing: says what is wrong before a source is started.
+/// Connects and looks the queue up, and changes nothing: says what is wrong before a source is started, and what works
+/// but should be changed.
 ///
 /// # Errors
 /// As [`connect`].
-pub async fn check(config: &RabbitMqConfig) -> Result<(), SourceError> {
-    connection::look(config).await
+pub async fn check(config: &RabbitMqConfig) -> Result<Vec<String>, SourceError> {
+    check::check(config).await
 }

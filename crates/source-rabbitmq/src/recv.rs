@@ -16,14 +16,18 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::check::warnings;
 use crate::config::RabbitMqConfig;
 use crate::connection::{Connector, Link};
-use crate::delivery::{message, stream_offset};
+use crate::delivery::{log, message, stream_offset};
 use crate::settle::{Handle, Live, Settler};
 use crate::stream::StreamPosition;
 
 /// How long the broker may take to confirm the end of a connection.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Between two questions for the stored end of a stream.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What stands for "without a deadline": later instants may not exist.
 const LONGEST_CLOSE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -58,16 +62,18 @@ impl std::fmt::Debug for RabbitMqSource {
 impl RabbitMqSource {
     pub(crate) async fn connect(config: RabbitMqConfig, context: Context) -> Result<Self, SourceError> {
         let config = Arc::new(config);
-        let mut connector = Connector::new(Arc::clone(&config), context.clone())?;
+        let stored = stored_end(&config, &context).await;
+        let stream = Arc::new(StreamPosition::starting_at(stored));
+        let mut connector = Connector::new(Arc::clone(&config), Arc::clone(&stream), context.clone())?;
         let link = connector.first().await?;
         context.status.consuming();
+        context.status.warn(warnings(&config, stored));
         tracing::info!(source.name = context.name, queue = %config.queue, "consuming");
 
         let capacity = NonZeroUsize::new(config.prefetch.into()).unwrap_or(NonZeroUsize::MIN);
         let (tracker, settlements) = in_flight(capacity);
         context.status.watch(tracker.ages());
         let (live, news) = watch::channel(Some(Live { epoch: link.epoch, channel: link.channel.clone() }));
-        let stream = Arc::new(StreamPosition::default());
         let (close, closing) = oneshot::channel();
         let settler = Settler::new(settlements, news, Arc::clone(&stream), context.status.clone());
         let settler = Owned(tokio::spawn(settler.run(closing)));
@@ -109,9 +115,8 @@ impl RabbitMqSource {
         }
         // Closes the connection if it is still open, so that the broker requeues what is out.
         drop(link);
-        let resume_at = self.stream.resume_at();
         self.state = State::Down(Box::pin(async move {
-            let link = connector.again(resume_at).await;
+            let link = connector.again().await;
             (link, *connector)
         }));
     }
@@ -145,6 +150,18 @@ impl RabbitMqSource {
             }
         }
         Poll::Ready(taken)
+    }
+}
+
+/// The offset behind the last stored event, if the queue is a stream of which something is stored. Waits until that is
+/// known: starting elsewhere could skip what was published meanwhile, and nothing could be stored now anyway.
+async fn stored_end(config: &RabbitMqConfig, context: &Context) -> Option<u64> {
+    loop {
+        match context.watermarks.load().await {
+            Ok(next) => return next.get(&log(&config.queue)).copied(),
+            Err(problem) => context.status.failing(&format!("where to go on is not known: {problem}")),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 
@@ -228,8 +245,10 @@ impl Source for RabbitMqSource {
         };
         drop(live);
         if let Some(link) = link {
+            let Link { connection, depth, .. } = *link;
+            depth.end().await;
             // Its confirmation says that the broker has read every acknowledgement before it.
-            let goodbye = link.connection.close(200, ShortString::from("closed"));
+            let goodbye = connection.close(200, ShortString::from("closed"));
             match timeout(GOODBYE, goodbye).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(crate::error::explain(&error, "closing")),

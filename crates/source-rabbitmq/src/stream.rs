@@ -1,6 +1,7 @@
-//! Where reading a stream goes on after a reconnect, in this process.
+//! Where reading a stream goes on: after a reconnect, and in a new process.
 //!
-//! Nothing is stored at the broker: a new process starts at `x-stream-offset`. Invariant: reading goes on at or
+//! Nothing is stored at the broker. A process starts where the stored events end, or at `x-stream-offset` when there
+//! are none. Invariant: reading goes on at or
 //! below the lowest offset that is not settled.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,11 @@ struct Inner {
 }
 
 impl StreamPosition {
+    /// A position that starts at `next`, the offset behind the last stored event; `None`: wherever the broker says.
+    pub(crate) fn starting_at(next: Option<u64>) -> Self {
+        Self { inner: Mutex::new(Inner { resume_at: next, ..Inner::default() }), ..Self::default() }
+    }
+
     /// Notes that `offset` was read. False when the link delivered it although it started above it, or out of
     /// order: it is settled already.
     pub(crate) fn read(&self, epoch: u64, offset: u64) -> bool {
@@ -98,5 +104,14 @@ mod tests {
         assert_eq!(stream.resume_at(), Some(11), "a late settlement of an old link moves nothing");
         stream.settle(2, 11);
         assert_eq!(stream.resume_at(), Some(12));
+    }
+
+    #[test]
+    fn what_an_earlier_process_stored_is_not_read_again() {
+        let stream = StreamPosition::starting_at(Some(12));
+
+        assert_eq!(stream.resume_at(), Some(12));
+        assert!(!stream.read(1, 11));
+        assert!(stream.read(1, 12));
     }
 }

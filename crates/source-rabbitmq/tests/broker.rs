@@ -4,12 +4,15 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::future::{Future, ready};
 use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use longshore_source::{Message, Receipt, Source, SourceError};
+use longshore_source::{Context, Message, NextOffsets, Receipt, Source, SourceError, Watermarks};
 use longshore_source_rabbitmq::{
     Argument, Auth, BindExchange, Declare, QueueType, RabbitMqConfig, RabbitMqSource, check,
 };
@@ -347,7 +350,7 @@ async fn what_is_wrong_is_said_at_once_and_without_secrets() {
             assert!(!text.contains("hunter2"), "{text}");
         }
     }
-    check(&config(&queue)).await.unwrap();
+    assert_eq!(check(&config(&queue)).await.unwrap(), [""; 0]);
     broker.delete(&queue).await;
 }
 
@@ -368,7 +371,8 @@ async fn a_queue_is_declared_and_bound_only_when_asked() {
     let arguments = BTreeMap::from([("x-max-length".to_owned(), Argument::Integer(1000))]);
     let declare = Some(Declare { kind: Some(QueueType::Quorum), arguments, ..Declare::default() });
     let asked = RabbitMqConfig { declare, ..plain };
-    check(&asked).await.unwrap();
+    let warnings = check(&asked).await.unwrap();
+    assert!(matches!(&warnings[..], [only] if only.contains("will be declared")), "{warnings:?}");
     assert_eq!(broker.ready(&queue).await, None, "a check changed the broker");
     let mut source = connect(asked.clone()).await.unwrap();
     broker.publish_one("amq.topic", "orders.created", b"{}", BasicProperties::default()).await;
@@ -463,6 +467,65 @@ async fn a_stream_is_read_on_after_a_reconnect_and_again_after_a_retry() {
     let again = take_from(&mut source, "body 12", 8).await;
     assert_eq!(texts(&again), bodies(20).skip(12).collect::<Vec<_>>());
     ack(again);
+    source.close(SOON).await.unwrap();
+    broker.delete(&queue).await;
+}
+
+/// What an earlier process stored: everything below an offset.
+#[derive(Debug)]
+struct Stored(String, u64);
+
+impl Watermarks for Stored {
+    fn load(&self) -> Pin<Box<dyn Future<Output = Result<NextOffsets, String>> + Send + '_>> {
+        Box::pin(ready(Ok(NextOffsets::from([(self.0.clone(), self.1)]))))
+    }
+}
+
+#[tokio::test]
+async fn a_new_process_reads_a_stream_on_where_the_stored_events_end() {
+    let (broker, queue) = (Broker::connect().await, unique("resumed"));
+    broker.declare(&queue, "stream").await;
+    broker.publish(&queue, bodies(20)).await;
+    let watermarks = Arc::new(Stored(format!("stream:{queue}"), 7));
+    let context = Context { watermarks, ..Context::new("rabbitmq", &queue) };
+
+    // Without a watermark this source would start behind the last message.
+    let mut source = longshore_source_rabbitmq::connect(config(&queue), context).await.unwrap();
+
+    let messages = take(&mut source, 13).await;
+    assert_eq!(texts(&messages), bodies(20).skip(7).collect::<Vec<_>>());
+    ack(messages);
+    source.close(SOON).await.unwrap();
+    broker.delete(&queue).await;
+}
+
+#[tokio::test]
+async fn the_depth_of_the_queue_is_reported_by_one_of_its_consumers() {
+    let (broker, queue) = (Broker::connect().await, unique("depth"));
+    broker.declare(&queue, "classic").await;
+    broker.publish(&queue, bodies(9)).await;
+    broker.settles_at(&queue, 9).await;
+    let (first, second) =
+        (Context::new("rabbitmq", &queue), Context { worker: 1, ..Context::new("rabbitmq", &queue) });
+    let (status, silent) = (first.status.clone(), second.status.clone());
+    let narrow = RabbitMqConfig { prefetch: 2, ..config(&queue) };
+    let mut source = longshore_source_rabbitmq::connect(narrow.clone(), first).await.unwrap();
+    let second = longshore_source_rabbitmq::connect(narrow, second).await.unwrap();
+
+    let lag = async {
+        loop {
+            if let Some(lag) = status.report().lag {
+                return lag;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let lag = timeout(SOON, lag).await.unwrap();
+
+    assert!((5..=9).contains(&lag), "{lag}");
+    ack(take(&mut source, 2).await);
+    assert_eq!(silent.report().lag, None);
+    second.close(SOON).await.unwrap();
     source.close(SOON).await.unwrap();
     broker.delete(&queue).await;
 }

@@ -39,9 +39,21 @@ pub trait Watermarks: fmt::Debug + Send + Sync + 'static {
     /// The next offset of every log of this source that is known.
     ///
     /// # Errors
-    /// A sentence: the store cannot be reached. Starting from the broker's own position is safe then, since
-    /// redeliveries are recognised.
+    /// A sentence: the store cannot be reached. Wait and load again: nothing could be stored meanwhile. (Starting
+    /// from the broker's own position loses nothing either, but leaves a mark that may be of an older log.)
     fn load(&self) -> Pin<Box<dyn Future<Output = Result<NextOffsets, String>> + Send + '_>>;
+
+    /// Forgets where a log ends, because the mark is not of this log: it was deleted and made anew under the same name,
+    /// and begins below. Call it whenever a mark is not trusted, and wait for it before the log's first message is
+    /// handed out: only then a lower mark takes the place of the old one. Batches of the older log that are still on
+    /// their way into the store no longer count.
+    ///
+    /// # Errors
+    /// A sentence: the store cannot be reached. Wait and try again, and do not read yet.
+    fn forget<'a>(&'a self, log: &'a str) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        let _ = log;
+        Box::pin(ready(Ok(())))
+    }
 }
 
 /// Knows nothing: every log starts where the broker says.

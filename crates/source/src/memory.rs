@@ -75,11 +75,12 @@ impl Source for MemorySource {
         // No await from here on: dropping `recv` cannot strand what was taken.
         let message = |delivery: Delivery| {
             let ack = slots.fill(delivery.id)?;
-            let Publication { body, headers, message_id, timestamp_ms, address } = delivery.publication;
+            let Publication { body, headers, message_id, timestamp_ms, address, offset } =
+                delivery.publication;
             Some(Message {
                 body,
                 headers,
-                position: Position { message_id, timestamp_ms, address, ..Position::default() },
+                position: Position { message_id, timestamp_ms, address, offset, ..Position::default() },
                 route: None,
                 redelivered: delivery.attempt > 1,
                 attempt: Some(delivery.attempt),

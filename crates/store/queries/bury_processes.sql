@@ -2,6 +2,9 @@
 WITH dead AS (
     DELETE FROM processes WHERE id = ANY ($1) RETURNING id, oldest
 ),
+silent AS (
+    DELETE FROM source_status WHERE process_id = ANY ($1)
+),
 freed AS (
     -- What it held in memory, fresh from ingest.
     UPDATE deliveries d

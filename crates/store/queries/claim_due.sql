@@ -41,7 +41,10 @@ SELECT
     e.idempotency_key,
     e.headers::text AS "headers!",
     e.body AS "body!",
-    e.received_at AS "received_at!"
+    e.received_at AS "received_at!",
+    e.ordering_key,
+    e.occurred_at,
+    e.content_type
 FROM claimed c
 CROSS JOIN LATERAL (
     -- OFFSET keeps it a look-up by key in each partition, also in a plan made while tomorrow's was still empty.

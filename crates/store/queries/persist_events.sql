@@ -8,10 +8,13 @@ input AS MATERIALIZED (
     SELECT *
     FROM unnest(
         $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[],
-        $10::text[], $11::bytea[], $12::timestamptz[], $13::uuid[], $14::boolean[], $15::boolean[]
+        $10::text[], $11::bytea[], $12::timestamptz[], $13::uuid[], $14::boolean[], $15::boolean[],
+        -- These are empty when no event has one: the function fills up with NULL.
+        $16::text[], $17::timestamptz[], $18::text[], $19::text[]
     ) AS t (
         project_id, id, source_id, kind, endpoint_id, owner_id, event_type, idempotency_key,
-        headers, body, received_at, digest, is_named, is_redelivered
+        headers, body, received_at, digest, is_named, is_redelivered,
+        ordering_key, occurred_at, content_type, attributes
     )
 ),
 marks AS (
@@ -49,12 +52,12 @@ keys AS (
 fresh AS (
     INSERT INTO events (
         project_id, id, source_id, kind, endpoint_id, owner_id, event_type, idempotency_key, is_duplicate,
-        headers, body, received_at
+        headers, body, received_at, ordering_key, occurred_at, content_type, attributes
     )
     SELECT
         a.project_id, a.id, a.source_id, a.kind, a.endpoint_id, a.owner_id, a.event_type, a.idempotency_key,
         a.idempotency_key IS NOT NULL AND a.id NOT IN (SELECT event_id FROM keys),
-        a.headers::json, a.body, a.received_at
+        a.headers::json, a.body, a.received_at, a.ordering_key, a.occurred_at, a.content_type, a.attributes::json
     FROM accepted a
     ON CONFLICT DO NOTHING
     RETURNING project_id, id, is_duplicate
@@ -65,7 +68,7 @@ made AS (
         d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id,
         CASE WHEN d.hand_over THEN (SELECT id FROM me) END,
         CASE WHEN d.hand_over AND EXISTS (SELECT FROM me) THEN 'Processing' ELSE 'Scheduled' END
-    FROM unnest($16::uuid[], $17::uuid[], $18::uuid[], $19::uuid[], $20::uuid[], $21::boolean[])
+    FROM unnest($20::uuid[], $21::uuid[], $22::uuid[], $23::uuid[], $24::uuid[], $25::boolean[])
         AS d (project_id, event_id, id, endpoint_id, subscription_id, hand_over)
     JOIN fresh f ON f.id = d.event_id AND f.project_id = d.project_id
     WHERE NOT f.is_duplicate
@@ -74,6 +77,20 @@ made AS (
 waiting AS (
     INSERT INTO schedule (delivery_id, project_id, endpoint_id, event_id, due_at)
     SELECT id, project_id, endpoint_id, event_id, now() FROM made WHERE claimed_by IS NULL
+),
+raised AS (
+    -- How far the logs are stored now. Nothing reads it, so it runs last: whoever waits for a log's row here holds
+    -- every other lock already.
+    INSERT INTO source_offsets AS o (source_id, log, next_offset, received_at)
+    SELECT source_id, log, next_offset, received_at
+    FROM unnest($26::uuid[], $27::text[], $28::bigint[], $29::timestamptz[])
+        AS t (source_id, log, next_offset, received_at)
+    ORDER BY source_id, log
+    ON CONFLICT (source_id, log) DO UPDATE
+        SET next_offset = excluded.next_offset, received_at = excluded.received_at
+        WHERE (o.next_offset IS NULL OR o.next_offset < excluded.next_offset)
+            -- A batch that was read before its log was forgotten may be of an older log of that name.
+            AND o.since <= excluded.received_at
 )
 SELECT
     f.id AS "id!",

@@ -75,6 +75,11 @@ impl DeliveryQueue for Store {
                     headers: Headers::from_json(&row.headers).map_err(|_| bad_row("headers"))?,
                     idempotency_key: row.idempotency_key,
                     received_at: Timestamp::from_utc(row.received_at),
+                    ordering_key: row.ordering_key,
+                    occurred_at: row.occurred_at.map(Timestamp::from_utc),
+                    content_type: row.content_type,
+                    // What nothing sends is not loaded.
+                    attributes: None,
                 };
                 Ok(ClaimedDelivery {
                     id: DeliveryId::from_uuid(row.id),

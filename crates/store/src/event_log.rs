@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use longshore_core::event::Target;
+use longshore_core::event::{Event, Target};
 use longshore_core::ports::{
-    DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError, Stored,
+    DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, SourceOffset,
+    StoreError, Stored,
 };
 use longshore_core::{EventId, ProcessId, Timestamp};
 use sqlx::{Connection, PgConnection, PgExecutor};
@@ -71,10 +72,10 @@ async fn store_batch(
 ) -> Result<Vec<Stored>, StoreError> {
     let fresh = if batch.quarantined.is_empty() {
         // A single statement is its own transaction: no BEGIN, no COMMIT, one round trip.
-        insert_events(&mut *connection, owner, &batch.events).await?
+        insert_events(&mut *connection, owner, batch).await?
     } else {
         let mut transaction = connection.begin().await.map_err(sort)?;
-        let fresh = insert_events(&mut *transaction, owner, &batch.events).await?;
+        let fresh = insert_events(&mut *transaction, owner, batch).await?;
         insert_quarantined(&mut transaction, &batch.quarantined).await?;
         transaction.commit().await.map_err(sort)?;
         fresh
@@ -95,15 +96,16 @@ async fn store_batch(
 async fn insert_events(
     executor: impl PgExecutor<'_>,
     owner: ProcessId,
-    events: &[NewEvent],
+    batch: &PersistBatch,
 ) -> Result<HashMap<EventId, Fresh>, StoreError> {
-    if events.is_empty() {
+    if batch.events.is_empty() && batch.offsets.is_empty() {
         return Ok(HashMap::new());
     }
     // Rows are written in the order of their ids, so that two processes that got the same messages wait for each
     // other and do not deadlock.
-    let mut sorted: Vec<&NewEvent> = events.iter().collect();
+    let mut sorted: Vec<&NewEvent> = batch.events.iter().collect();
     sorted.sort_unstable_by_key(|new| new.event.id);
+    let offset_columns = OffsetColumns::of(&batch.offsets);
     let event_columns = EventColumns::of(&sorted);
     let delivery_columns = DeliveryColumns::of(&sorted);
     let rows = sqlx::query_file!(
@@ -123,12 +125,20 @@ async fn insert_events(
         &event_columns.digest as _,
         &event_columns.is_named,
         &event_columns.is_redelivered,
+        &event_columns.ordering_key as _,
+        &event_columns.occurred_at as _,
+        &event_columns.content_type as _,
+        &event_columns.attributes as _,
         &delivery_columns.project,
         &delivery_columns.event,
         &delivery_columns.id,
         &delivery_columns.endpoint,
         &delivery_columns.subscription as _,
         &delivery_columns.hand_over,
+        &offset_columns.source,
+        &offset_columns.log as _,
+        &offset_columns.next,
+        &offset_columns.received_at,
     )
     .fetch_all(executor)
     .await
@@ -188,6 +198,7 @@ async fn insert_quarantined(
         &column(|m| without_nul(&m.detail)),
         &column(|m| without_nul(&m.position)),
         &column(|m| m.headers.to_json()),
+        &column(|m| m.facts.to_json()),
         &bodies as _,
         &messages.iter().map(|m| m.received_at.to_utc()).collect::<Vec<_>>(),
     )
@@ -198,7 +209,7 @@ async fn insert_quarantined(
 }
 
 /// Postgres' `text` cannot hold a NUL character.
-fn without_nul(text: &str) -> String {
+pub(crate) fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
@@ -219,6 +230,10 @@ struct EventColumns<'a> {
     digest: Vec<Option<Uuid>>,
     is_named: Vec<bool>,
     is_redelivered: Vec<bool>,
+    ordering_key: Vec<Option<&'a str>>,
+    occurred_at: Vec<Option<OffsetDateTime>>,
+    content_type: Vec<Option<&'a str>>,
+    attributes: Vec<Option<&'a str>>,
 }
 
 impl<'a> EventColumns<'a> {
@@ -251,8 +266,20 @@ impl<'a> EventColumns<'a> {
             columns.is_named.push(is_named);
             columns.is_redelivered.push(is_redelivered);
         }
+        columns.ordering_key = rare(events, |event| event.ordering_key.as_deref());
+        columns.occurred_at = rare(events, |event| event.occurred_at.map(Timestamp::to_utc));
+        columns.content_type = rare(events, |event| event.content_type.as_deref());
+        columns.attributes = rare(events, |event| event.attributes.as_deref());
         columns
     }
+}
+
+/// A column that most batches do not have: empty unless some event has a value, and then nothing is sent.
+fn rare<'a, T>(events: &[&'a NewEvent], of: impl Fn(&'a Event) -> Option<T>) -> Vec<Option<T>> {
+    if events.iter().all(|new| of(&new.event).is_none()) {
+        return Vec::new();
+    }
+    events.iter().map(|new| of(&new.event)).collect()
 }
 
 /// The columns of the deliveries that a batch of events makes.
@@ -278,6 +305,28 @@ impl DeliveryColumns {
                 columns.subscription.push(delivery.subscription.map(|id| id.as_uuid()));
                 columns.hand_over.push(delivery.hand_over);
             }
+        }
+        columns
+    }
+}
+
+/// The columns of the offsets of a batch; empty for brokers without logs.
+#[derive(Default)]
+struct OffsetColumns<'a> {
+    source: Vec<Uuid>,
+    log: Vec<&'a str>,
+    next: Vec<i64>,
+    received_at: Vec<OffsetDateTime>,
+}
+
+impl<'a> OffsetColumns<'a> {
+    fn of(offsets: &'a [SourceOffset]) -> Self {
+        let mut columns = Self::default();
+        for offset in offsets {
+            columns.source.push(offset.source.as_uuid());
+            columns.log.push(&offset.log);
+            columns.next.push(i64::try_from(offset.next).unwrap_or(i64::MAX));
+            columns.received_at.push(offset.received_at.to_utc());
         }
         columns
     }

@@ -58,6 +58,8 @@ pub struct SourceRecord {
     pub is_disabled: bool,
     /// The broker's settings as JSON; they hold credentials.
     pub config: Secret<String>,
+    /// How its messages become events: a JSON object, `{}` for the envelope.
+    pub mapping: String,
 }
 
 /// What an API key opens.
@@ -92,7 +94,8 @@ impl Store {
             .await
             .map_err(sort)?;
         let sources = sqlx::query!(
-            "SELECT project_id, id, name, kind, workers, is_disabled, sealed_config FROM sources ORDER BY id"
+            r#"SELECT project_id, id, name, kind, workers, is_disabled, sealed_config, mapping::text AS "mapping!"
+               FROM sources ORDER BY id"#
         )
         .fetch_all(&mut *transaction)
         .await
@@ -117,6 +120,7 @@ impl Store {
                 config: Secret::new(
                     String::from_utf8(config).map_err(|_| fault("its settings are not text"))?,
                 ),
+                mapping: row.mapping,
             });
         }
         let api_keys = api_keys.into_iter().filter_map(|row| {

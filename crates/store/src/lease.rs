@@ -64,7 +64,8 @@ pub(crate) async fn resign(store: &Store, oldest: DeliveryId) -> Result<(), Stor
     // does it when it starts.
     let mut connection = store.checkout().await?;
     let ended = sqlx::query!(
-        "UPDATE processes SET lease_until = '-infinity', oldest = $2 WHERE id = $1",
+        "WITH silent AS (DELETE FROM source_status WHERE process_id = $1)
+         UPDATE processes SET lease_until = '-infinity', oldest = $2 WHERE id = $1",
         owner.as_uuid(),
         oldest.as_uuid()
     )

@@ -14,6 +14,9 @@
 //! | `event_log` | ingest's transaction |
 //! | `delivery_queue` | claims, outcomes |
 //! | `lease` | this process's lease and the burial of dead ones |
+//! | [`offsets`] | how far the logs of a source are stored |
+//! | [`quarantine`] | quarantined messages: list, show, discard, replay |
+//! | [`status`] | what the sources say of themselves |
 //! | [`feed`] | the configuration snapshot that follows changes |
 //! | [`partitions`] | created ahead, dropped by retention |
 //! | [`seal`] | credentials at rest, API key hashes |
@@ -27,10 +30,18 @@ mod event_log;
 pub mod feed;
 mod lease;
 pub mod migrate;
+pub mod offsets;
 pub mod partitions;
+pub mod quarantine;
+mod replay;
 mod rows;
 pub mod seal;
+pub mod status;
 
 pub use connect::{Settings, Store, connect};
 pub use feed::{ApiKey, Config, Feed, SourceRecord};
+pub use quarantine::{
+    QuarantineCount, QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineKey, QuarantinePage,
+};
 pub use seal::Keys;
+pub use status::{SourceReport, SourceStatus, SourceStatusFilter, StoredSourceStatus};

@@ -160,6 +160,11 @@ async fn drop_what_is_over(
     .execute(&mut *connection)
     .await
     .map_err(sort)?;
+    // A log that was not read for so long is read on from where its broker says.
+    sqlx::query!("DELETE FROM source_offsets WHERE received_at < $1", kept_from.to_utc())
+        .execute(&mut *connection)
+        .await
+        .map_err(sort)?;
     sqlx::query!("DELETE FROM idempotency_keys WHERE event_id < $1", EventId::floor(kept_from).as_uuid())
         .execute(&mut *connection)
         .await

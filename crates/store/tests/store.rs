@@ -18,7 +18,13 @@ mod partitions;
 mod persist;
 #[path = "store/plans.rs"]
 mod plans;
+#[path = "store/quarantine.rs"]
+mod quarantine;
 #[path = "store/recording.rs"]
 mod recording;
 #[path = "store/states.rs"]
 mod states;
+#[path = "store/status.rs"]
+mod status;
+#[path = "store/watermarks.rs"]
+mod watermarks;

@@ -125,6 +125,14 @@ impl Queue {
         }
     }
 
+    /// Its name at the broker.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::RabbitMq(queue) => queue.name(),
+        }
+    }
+
     /// The source's settings: its table in the configuration.
     #[must_use]
     pub fn settings(&self) -> Value {

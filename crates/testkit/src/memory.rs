@@ -11,13 +11,17 @@
 mod faults;
 mod log;
 mod queue;
+mod replay;
 mod rows;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use longshore_core::ports::{DynamicEndpoint, NewEvent, QuarantinedMessage, StoreError};
-use longshore_core::{Clock, DeliveryId, DeliveryState, EventId, ProcessId, Timestamp};
+use longshore_core::{
+    Clock, DeliveryId, DeliveryState, EventId, ProcessId, QuarantineId, Snapshot, SourceId, Timestamp,
+};
 use tokio::sync::watch;
 
 use crate::clock::TokioClock;
@@ -162,6 +166,33 @@ impl MemoryDatabase {
     #[must_use]
     pub fn quarantined(&self) -> Vec<QuarantinedMessage> {
         self.shared.tables().quarantined.values().cloned().collect()
+    }
+
+    /// How far the logs of a source are stored.
+    #[must_use]
+    pub fn source_offsets(&self, source: SourceId) -> HashMap<String, u64> {
+        let tables = self.shared.tables();
+        let of_source = tables.offsets.iter().filter(|((of, _), _)| *of == source);
+        of_source.filter_map(|((_, log), (next, _))| Some((log.clone(), (*next)?))).collect()
+    }
+
+    /// Forgets how far a log is stored; what was received before no longer counts.
+    pub fn forget_source_offset(&self, source: SourceId, log: &str) {
+        let now = self.shared.clock.now();
+        self.shared.tables().offsets.insert((source, log.to_owned()), (None, now));
+        self.shared.touch();
+    }
+
+    /// What became of replaying a quarantined message: the event, and whether it is over.
+    #[must_use]
+    pub fn replayed(&self, id: QuarantineId) -> Option<(Option<EventId>, bool)> {
+        self.shared.tables().replays.get(&id).copied()
+    }
+
+    /// Sets the configuration that a replay sees.
+    pub fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
+        self.shared.tables().snapshot = snapshot;
+        self.shared.touch();
     }
 
     /// Every endpoint that a `dynamic` event registered.

@@ -103,22 +103,6 @@ impl OwnServers {
         self.variable(kind.variable())
     }
 
-    /// Lets somebody connect with every right.
-    ///
-    /// # Panics
-    /// When the server knows no users.
-    pub async fn add_user(&self, server: Server, name: &str, password: &str) {
-        self.run("user", &[server.as_str(), "add", name, password]).await;
-    }
-
-    /// Lets somebody connect no more, and closes that user's connections.
-    ///
-    /// # Panics
-    /// When the server knows no users.
-    pub async fn remove_user(&self, server: Server, name: &str) {
-        self.run("user", &[server.as_str(), "remove", name]).await;
-    }
-
     /// Stops a server and returns when it is gone.
     ///
     /// # Panics
@@ -133,6 +117,14 @@ impl OwnServers {
     /// When it does not start.
     pub async fn start_again(&self, server: Server) {
         self.run("start", &[server.as_str()]).await;
+    }
+
+    /// Runs `rabbitmqctl` for the RabbitMQ of this test, e.g. to change a password.
+    ///
+    /// # Panics
+    /// When RabbitMQ was not started, or the command fails.
+    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> String {
+        self.run("ctl", arguments).await
     }
 
     fn variable(&self, name: &str) -> &str {

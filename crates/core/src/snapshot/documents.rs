@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::event::{Event, Headers};
 use crate::filter::Semantics;
 use crate::json;
+use crate::media;
 use crate::subscription::Subscription;
 
 /// The JSON documents of one event.
@@ -37,7 +38,10 @@ impl<'e> Documents<'e> {
                 self.semantics,
             )
         }) && body.is_none_or(|filter| {
-            let body = self.body.get_or_init(|| json::parse(&self.event.body));
+            let body = self.body.get_or_init(|| match &self.event.content_type {
+                Some(content_type) if !media::is_json(content_type) => None,
+                _ => json::parse(&self.event.body),
+            });
             body.as_ref().is_some_and(|body| filter.matches(body, self.semantics))
         })
     }

@@ -72,6 +72,10 @@ fn event(target: Target, event_type: &str) -> Event {
         headers: Headers::default(),
         idempotency_key: None,
         received_at: Timestamp::EPOCH,
+        ordering_key: None,
+        occurred_at: None,
+        content_type: None,
+        attributes: None,
     }
 }
 
@@ -193,6 +197,21 @@ fn the_most_specific_filter_decides() {
     assert_eq!(pairs("order.made", r#"{"amount":6,"huge":1e400}"#), [(1, Some(11))]);
     assert_eq!(pairs("invoice.lost", "not json"), [(1, Some(11))]);
     assert_eq!(pairs("invoice.paid", "not json"), []);
+}
+
+#[test]
+fn a_payload_of_another_media_type_matches_no_filter_over_it_even_if_it_reads_as_json() {
+    let wanted = filtered(subscription(11, 1, &["*"]), "*", &json!({"amount": 5}));
+    let snapshot = snapshot(vec![endpoint(1, PROJECT, None)], vec![wanted]);
+    let pairs = |content_type: Option<&str>| {
+        let body = Bytes::from_static(br#"{"amount":5}"#);
+        let content_type = content_type.map(str::to_owned);
+        pairs(&snapshot, &Event { body, content_type, ..event(single(1), "invoice.paid") })
+    };
+
+    assert_eq!(pairs(Some("text/plain")), []);
+    assert_eq!(pairs(Some("application/vnd.invoice+json")), [(1, Some(11))]);
+    assert_eq!(pairs(None), [(1, Some(11))]);
 }
 
 #[test]

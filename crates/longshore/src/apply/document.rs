@@ -7,7 +7,7 @@ use std::fmt;
 use longshore_core::duration::HumanDuration;
 use longshore_core::project::ProjectSettings;
 use longshore_core::{
-    ApiKeyId, EndpointId, EndpointStatus, ProjectId, RetrySchedule, Secret, SourceId, SubscriptionId,
+    ApiKeyId, EndpointId, EndpointStatus, Mapping, ProjectId, RetrySchedule, Secret, SourceId, SubscriptionId,
 };
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess};
@@ -173,7 +173,15 @@ pub(crate) struct SourceDocument {
     pub(crate) workers: u16,
     #[serde(default)]
     pub(crate) disabled: bool,
+    /// How its messages become events; the contract's envelope by default.
+    #[serde(default)]
+    pub(crate) mapping: Mapping,
+    pub(crate) kafka: Option<Value>,
+    #[serde(alias = "google")]
+    pub(crate) pubsub: Option<Value>,
+    #[serde(alias = "amqp")]
     pub(crate) rabbitmq: Option<Value>,
+    pub(crate) sqs: Option<Value>,
 }
 
 impl fmt::Debug for SourceDocument {

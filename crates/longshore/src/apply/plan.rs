@@ -381,6 +381,7 @@ fn shown_source(spec: &SourceSpec) -> Value {
         "kind": spec.kind,
         "workers": spec.workers,
         "disabled": spec.is_disabled,
+        "mapping": serde_json::from_str::<Value>(&spec.mapping).unwrap_or_default(),
         &spec.kind: redact(spec.settings.expose()),
     })
 }

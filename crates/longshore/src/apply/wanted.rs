@@ -24,6 +24,7 @@ use crate::config::fault::{Fault, Faults};
 use crate::config::nearest::suggestion;
 use crate::config::read_secret_file;
 use crate::sources::Broker;
+use crate::sources::broker::Tables;
 
 /// An API key that is shorter could be guessed.
 const SHORTEST_KEY: usize = 32;
@@ -372,14 +373,18 @@ impl Reader {
         if !(1..=64).contains(&source.workers) {
             self.fault(format!("{path}.workers"), "expected 1 to 64");
         }
-        let broker = Broker::parse(&source.kind, source.rabbitmq.as_ref());
+        let SourceDocument { kafka, pubsub, rabbitmq, sqs, .. } = source;
+        let broker = Broker::of(&source.kind, &Tables { kafka, pubsub, rabbitmq, sqs });
         let broker = self.ok(format!("{path}.{}", source.kind), broker)?;
+        // A mapping's keys and values are text: this cannot fail.
+        let mapping = serde_json::to_string(&source.mapping).unwrap_or_default();
         let spec = SourceSpec {
             name: source.name,
-            kind: source.kind,
+            kind: broker.kind().to_string(),
             workers: source.workers,
             is_disabled: source.disabled,
             settings: Secret::new(broker.settings().clone()),
+            mapping,
         };
         Some(WantedSource { id: source.id, spec })
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use longshore_core::{Clock, IdGenerator, Secret, SystemClock};
+use longshore_store::admin::{ApplySession, Change};
 use longshore_store::{Keys, Store};
 use rand::rngs::{OsRng, StdRng};
 use rand::{SeedableRng, TryRngCore};
@@ -19,6 +20,8 @@ use crate::cli::ApplyArgs;
 use crate::commands::{open_store, require_schema};
 use crate::config::Config;
 use crate::failure::say;
+use crate::sources::Broker;
+use crate::sources::check::{Candidate, check};
 
 /// Makes the database's resources what a file says.
 pub(super) async fn run(args: &ApplyArgs, config: &Config) -> anyhow::Result<()> {
@@ -26,6 +29,13 @@ pub(super) async fn run(args: &ApplyArgs, config: &Config) -> anyhow::Result<()>
     let wanted = wanted(read(&text, &name)?, config.security.allow_http_endpoints)?;
     let store = open_store(config).await?;
     require_schema(&store).await?;
+    if !args.dry_run && !args.no_connect {
+        // By a plan of its own: a broker that does not answer must not hold the lock.
+        connect(
+            &compare(&mut store.begin_apply().await.context("cannot begin")?, &store, &wanted, args).await?,
+        )
+        .await?;
+    }
     let plan = compare_and_write(&store, &wanted, args).await?;
     store.close().await;
     say(&show(&plan, args.dry_run));
@@ -44,17 +54,55 @@ async fn compare_and_write(
     args: &ApplyArgs,
 ) -> anyhow::Result<Plan> {
     let mut session = store.begin_apply().await.context("cannot begin")?;
-    let mut stored = Vec::with_capacity(wanted.len());
-    for project in wanted {
-        stored.push(session.load(&project.name).await.context("cannot load what is stored")?);
-    }
-    let plan = plan(wanted, &stored, args.prune, &mut FreshSupply::new(store.keys()))?;
+    let plan = compare(&mut session, store, wanted, args).await?;
     if args.dry_run || plan.changes.is_empty() {
         return Ok(plan);
     }
     session.write(&plan.changes).await.context("nothing was changed")?;
     session.commit().await.context("cannot commit; apply again to be sure")?;
     Ok(plan)
+}
+
+async fn compare(
+    session: &mut ApplySession,
+    store: &Store,
+    wanted: &[WantedProject],
+    args: &ApplyArgs,
+) -> anyhow::Result<Plan> {
+    let mut stored = Vec::with_capacity(wanted.len());
+    for project in wanted {
+        stored.push(session.load(&project.name).await.context("cannot load what is stored")?);
+    }
+    Ok(plan(wanted, &stored, args.prune, &mut FreshSupply::new(store.keys()))?)
+}
+
+/// Connects to every source that is new or changed and is to run.
+async fn connect(plan: &Plan) -> anyhow::Result<()> {
+    // The brokers' clients that speak TLS ask for it; see `runtime::serve`.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let candidates = plan.changes.iter().filter_map(|change| match change {
+        Change::PutSource(_, source) if !source.spec.is_disabled => Some(Candidate {
+            name: format!("source `{}`", source.spec.name),
+            broker: Broker::parse(&source.spec.kind, Some(source.spec.settings.expose())),
+        }),
+        _ => None,
+    });
+    let checked = check(candidates.collect()).await;
+    let problems: Vec<String> = checked
+        .iter()
+        .filter(|checked| checked.outcome.is_err())
+        .map(|checked| format!("\n  - {}", checked.lines()))
+        .collect();
+    if !problems.is_empty() {
+        let problems = problems.concat();
+        bail!(
+            "nothing was changed: not every source can be used; put it right, or pass `--no-connect`:{problems}"
+        );
+    }
+    for checked in checked.iter().filter(|checked| checked.outcome.as_ref().is_ok_and(|it| !it.is_empty())) {
+        say(&checked.lines());
+    }
+    Ok(())
 }
 
 fn text(file: &Path) -> anyhow::Result<(String, String)> {

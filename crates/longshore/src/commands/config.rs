@@ -1,6 +1,7 @@
 //! `longshore config`: is it right, and what is it.
 
 use anyhow::bail;
+use longshore_store::Store;
 
 use crate::cli::ConfigCommand;
 use crate::commands::{block_on, open_store};
@@ -8,7 +9,8 @@ use crate::config::load::load;
 use crate::config::print::print;
 use crate::config::{Config, Inputs, validate};
 use crate::failure::say;
-use crate::sources::Broker;
+use crate::sources::check::{Candidate, check};
+use crate::sources::declared::stored_broker;
 
 /// Checks or prints.
 pub(super) fn run(command: &ConfigCommand, inputs: &Inputs) -> anyhow::Result<()> {
@@ -28,32 +30,52 @@ pub(super) fn run(command: &ConfigCommand, inputs: &Inputs) -> anyhow::Result<()
 
 /// Tries everything before it complains, so that one run names every fault.
 async fn connections(config: &Config) -> anyhow::Result<()> {
-    let mut problems = Vec::new();
-    match open_store(config).await {
-        Ok(store) => {
-            match store.migrations().await {
-                Ok(migrations) if migrations.iter().all(|migration| migration.is_applied) => {}
-                Ok(_) => {
-                    problems.push("database: migrations are pending; run `longshore migrate up`".to_owned());
-                }
-                Err(error) => problems.push(format!("database: {error}")),
-            }
-            store.close().await;
+    // The brokers' clients that speak TLS ask for it; see `runtime::serve`.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let in_file = config.sources.iter().map(|source| Candidate {
+        name: format!("source `{}` (configuration file)", source.name),
+        broker: source.broker(),
+    });
+    let mut candidates: Vec<Candidate> = in_file.collect();
+    let mut is_good = true;
+    match stored(config).await {
+        Ok(stored) => {
+            say("database: ok");
+            candidates.extend(stored);
         }
-        Err(error) => problems.push(format!("database: {error:#}")),
-    }
-    for source in &config.sources {
-        let broker = Broker::parse(&source.kind, source.rabbitmq.as_ref().map(|table| &table.0));
-        let probed = match broker {
-            Ok(broker) => broker.probe().await,
-            Err(problem) => Err(problem),
-        };
-        if let Err(problem) = probed {
-            problems.push(format!("source `{}`: {problem}", source.name));
+        Err(problem) => {
+            say(&format!("database: {problem:#}"));
+            is_good = false;
         }
     }
-    if problems.is_empty() {
+    for checked in check(candidates).await {
+        is_good &= checked.outcome.is_ok();
+        say(&checked.lines());
+    }
+    if is_good {
         return Ok(());
     }
-    bail!("not everything can be used:\n  - {}", problems.join("\n  - "))
+    bail!("not everything can be used; see above");
+}
+
+/// The sources of the database, which must have its whole schema.
+async fn stored(config: &Config) -> anyhow::Result<Vec<Candidate>> {
+    let store = open_store(config).await?;
+    let stored = stored_in(&store).await;
+    store.close().await;
+    stored
+}
+
+async fn stored_in(store: &Store) -> anyhow::Result<Vec<Candidate>> {
+    if !store.migrations().await?.iter().all(|migration| migration.is_applied) {
+        bail!("migrations are pending; run `longshore migrate up`");
+    }
+    let resources = store.load_config().await?;
+    let enabled = resources.sources.iter().filter(|record| !record.is_disabled);
+    Ok(enabled
+        .map(|record| {
+            let project = resources.snapshot.project(record.project).map_or("?", |project| &project.name);
+            Candidate { name: format!("source `{project}/{}`", record.name), broker: stored_broker(record) }
+        })
+        .collect())
 }

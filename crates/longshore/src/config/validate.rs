@@ -9,7 +9,6 @@ use url::Url;
 
 use super::Config;
 use super::fault::{Fault, Faults};
-use crate::sources::Broker;
 
 /// Everything that is wrong with a configuration that has been read.
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
@@ -93,7 +92,7 @@ fn source_faults(config: &Config) -> Vec<Fault> {
         if !(1..=64).contains(&source.workers) {
             faults.push(Fault::new(path("workers"), "expected 1 to 64"));
         }
-        if let Err(problem) = Broker::parse(&source.kind, source.rabbitmq.as_ref().map(|table| &table.0)) {
+        if let Err(problem) = source.broker() {
             faults.push(Fault::new(path(&source.kind), problem));
         }
     }

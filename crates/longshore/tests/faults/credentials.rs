@@ -27,7 +27,8 @@ async fn rotated_credentials_need_no_restart(kind: BrokerKind) {
     let stage = Stage::own(None, Some(own.address(kind)), kind).await;
     let [(before, _), (_, _)] = USERS;
     for (user, password) in USERS {
-        own.add_user(kind.server(), user, password).await;
+        own.rabbitmqctl(&["add_user", user, password]).await;
+        own.rabbitmqctl(&["set_permissions", user, ".*", ".*", ".*"]).await;
     }
     stage.subscribe_with(&settings_as(&stage, USERS[0])).await;
     let mut gateway = stage.setup().start().await;
@@ -38,7 +39,7 @@ async fn rotated_credentials_need_no_restart(kind: BrokerKind) {
     // The new one is made known, and then the old one is refused; its connections are closed at once.
     stage.subscribe_with(&settings_as(&stage, USERS[1])).await;
     let changed = Instant::now();
-    own.remove_user(kind.server(), before).await;
+    own.rabbitmqctl(&["delete_user", before]).await;
     let seen = stage.receiver.count();
     stage.receiver.wait_for(seen + rate(kind) as usize, PATIENCE).await;
     let resumed = changed.elapsed();

@@ -24,6 +24,7 @@ mod load;
 mod neighbours;
 mod outages;
 mod poison;
+mod reconcile;
 mod record;
 mod retries;
 mod rolling;

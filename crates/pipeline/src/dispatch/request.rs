@@ -41,7 +41,8 @@ pub(super) fn build(
 ) -> SignedRequest {
     let event = &*delivery.event;
     let mut headers = HeaderMap::with_capacity(12);
-    headers.insert(CONTENT_TYPE, JSON);
+    let content_type = event.content_type.as_deref().and_then(|named| HeaderValue::try_from(named).ok());
+    headers.insert(CONTENT_TYPE, content_type.unwrap_or(JSON));
     if let Some(key) = &event.idempotency_key {
         insert(&mut headers, &settings.idempotency_header, key);
     }
@@ -148,4 +149,67 @@ pub(super) fn on_record(headers: &HeaderMap) -> Headers {
             (name.as_str().to_owned(), text)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use longshore_core::endpoint::EndpointStatus;
+    use longshore_core::event::{Event, Target};
+    use longshore_core::{DeliveryId, EndpointId, EventId, ProcessId, ProjectId};
+
+    use super::*;
+
+    fn content_type(named: Option<&str>) -> HeaderValue {
+        let (project, endpoint) = (ProjectId::from_u128(1), EndpointId::from_u128(1));
+        let event = Event {
+            id: EventId::from_u128(1),
+            project,
+            source: None,
+            target: Target::Single(endpoint),
+            event_type: "a".to_owned(),
+            body: Bytes::from_static(b"{}"),
+            headers: [("content-type".to_owned(), "forged/by-header".to_owned())].into_iter().collect(),
+            idempotency_key: None,
+            received_at: Timestamp::EPOCH,
+            ordering_key: None,
+            occurred_at: None,
+            content_type: named.map(str::to_owned),
+            attributes: None,
+        };
+        let delivery = ClaimedDelivery {
+            id: DeliveryId::from_u128(1),
+            event: Arc::new(event),
+            endpoint,
+            subscription: None,
+            attempts: 0,
+            scheduled: false,
+            owner: ProcessId::from_u128(1),
+        };
+        let endpoint = Endpoint {
+            id: endpoint,
+            project,
+            name: String::new(),
+            url: "https://a.example/".parse().unwrap(),
+            owner_id: None,
+            status: EndpointStatus::Active,
+            keys: Vec::new(),
+            advanced_signatures: true,
+            http_timeout: Duration::from_secs(1),
+            max_concurrency: 1,
+            authentication: None,
+        };
+        build(&delivery, &endpoint, &ProjectSettings::default(), Timestamp::EPOCH).headers[CONTENT_TYPE]
+            .clone()
+    }
+
+    #[test]
+    fn the_media_type_is_the_events_and_json_when_it_has_none_or_one_that_is_no_header() {
+        assert_eq!(content_type(Some("application/cloudevents+json")), "application/cloudevents+json");
+        assert_eq!(content_type(None), "application/json");
+        assert_eq!(content_type(Some("text/plain\r\nX-Forged: 1")), "application/json");
+    }
 }

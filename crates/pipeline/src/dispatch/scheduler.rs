@@ -170,6 +170,10 @@ mod tests {
             headers: Headers::default(),
             idempotency_key: None,
             received_at: Timestamp::EPOCH,
+            ordering_key: None,
+            occurred_at: None,
+            content_type: None,
+            attributes: None,
         };
         let delivery = ClaimedDelivery {
             id: DeliveryId::from_u128(1),

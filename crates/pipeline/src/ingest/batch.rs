@@ -1,21 +1,21 @@
 //! The typestate of a batch: `Received → Decoded → Matched → Persisted`. Only a persisted batch can ack, and there is
 //! no other way to get one than to commit: the promise "acked if and only if durable" is a matter of types.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_core::ports::{
     ClaimedDelivery, DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage,
-    StoreError, Stored,
+    SourceOffset, StoreError, Stored,
 };
-use longshore_core::quarantine::Reason;
-use longshore_core::{EventId, QuarantineId, Timestamp};
+use longshore_core::quarantine::{MessageFacts, Reason};
+use longshore_core::{EventId, ProjectId, QuarantineId, SourceId, Timestamp};
 use longshore_source::{AckToken, Message, Position, Receipt, Refusal};
 
 use super::Origin;
 use super::decode::{Context, Draft, decode};
-use super::envelope::Undecodable;
+use super::fields::Undecodable;
 
 /// A batch of messages in one of its states.
 #[derive(Debug)]
@@ -43,7 +43,10 @@ pub(super) struct Decoded {
 struct Original {
     body: Bytes,
     headers: longshore_source::Headers,
-    position: String,
+    position: Position,
+    redelivered: bool,
+    tombstone: bool,
+    attempt: Option<u32>,
 }
 
 /// Everything one transaction stores, and the tokens in the order of its events; a token beyond them belongs to a
@@ -93,13 +96,54 @@ impl Decoded {
     fn take(&mut self, message: Message, context: &Context<'_>) {
         match decode(&message, context) {
             Ok(draft) => {
-                let position = describe(&message.position);
-                let original = Original { body: message.body, headers: message.headers, position };
-                self.drafts.push((draft, original, message.ack));
+                let (original, token) = Original::of(message);
+                self.drafts.push((draft, original, token));
             }
             Err(fault) => self.faults.push((fault, message)),
         }
     }
+}
+
+impl Original {
+    fn of(message: Message) -> (Self, AckToken) {
+        let Message { body, headers, position, route: _, redelivered, attempt, tombstone, ack } = message;
+        (Self { body, headers, position, redelivered, tombstone, attempt }, ack)
+    }
+
+    /// The row of this message, which cannot be an event.
+    fn quarantined(self, row: Row) -> QuarantinedMessage {
+        QuarantinedMessage {
+            id: row.id,
+            project: row.project,
+            source: row.source,
+            reason: row.reason,
+            detail: row.detail,
+            position: describe(&self.position),
+            facts: MessageFacts {
+                message_id: self.position.message_id,
+                label: self.position.label,
+                timestamp_ms: self.position.timestamp_ms,
+                address: self.position.address,
+                key: self.position.key,
+                redelivered: self.redelivered,
+                tombstone: self.tombstone,
+                attempt: self.attempt,
+            },
+            headers: self.headers.into_iter().collect(),
+            body: self.body,
+            received_at: row.received_at,
+        }
+    }
+}
+
+/// What a row of the quarantine holds besides the message.
+struct Row {
+    id: QuarantineId,
+    project: ProjectId,
+    source: Option<SourceId>,
+    reason: Reason,
+    detail: String,
+    received_at: Timestamp,
 }
 
 impl Batch<Decoded> {
@@ -132,7 +176,7 @@ impl Batch<Decoded> {
     /// Tells producers who wait for their answer what is wrong with their messages. Nothing is stored for those.
     pub(super) fn refuse_faults(&mut self) {
         for (fault, message) in self.state.faults.drain(..) {
-            let refusal = Refusal { field: fault.field.to_owned(), problem: fault.problem };
+            let refusal = Refusal { field: fault.field.into_owned(), problem: fault.problem };
             message.ack.refuse(refusal);
         }
     }
@@ -142,6 +186,9 @@ impl Batch<Decoded> {
         let Decoded { drafts, faults, at } = self.state;
         let mut matched =
             Matched { rows: PersistBatch::default(), originals: Vec::new(), tokens: Vec::new() };
+        let positions = drafts.iter().map(|(_, original, _)| &original.position);
+        let positions = positions.chain(faults.iter().map(|(_, message)| &message.position));
+        matched.rows.offsets = offsets(positions, origin, at);
         let mut seen: HashMap<u128, usize> = HashMap::with_capacity(drafts.len());
         for (draft, original, token) in drafts {
             let next = matched.rows.events.len();
@@ -164,9 +211,10 @@ impl Batch<Decoded> {
             }
         }
         for (fault, message) in faults {
-            if let Some(row) = quarantined(&fault, &message, origin, at) {
-                matched.tokens.push((message.ack, Fate::Quarantined(matched.rows.quarantined.len())));
-                matched.rows.quarantined.push(row);
+            if let Some(row) = row(fault, &message, origin, at) {
+                let (original, token) = Original::of(message);
+                matched.tokens.push((token, Fate::Quarantined(matched.rows.quarantined.len())));
+                matched.rows.quarantined.push(original.quarantined(row));
             }
         }
         Batch { state: matched }
@@ -195,18 +243,20 @@ impl Batch<Matched> {
         }
     }
 
-    /// Splits the batch into one batch per row: the way to find the one that the database refuses.
+    /// Splits the batch into one batch per row: the way to find the one that the database refuses. How far its logs are
+    /// stored is left out: each row is a transaction of its own, and no one of them knows that all below it is stored.
+    /// The next batch says it.
     pub(super) fn into_singles(self) -> Vec<Self> {
         let Matched { rows, originals, tokens } = self.state;
         let single = |rows, originals| Self { state: Matched { rows, originals, tokens: Vec::new() } };
         let mut singles = Vec::with_capacity(rows.events.len() + rows.quarantined.len());
         for (event, original) in rows.events.into_iter().zip(originals) {
-            let rows = PersistBatch { events: vec![event], quarantined: Vec::new() };
+            let rows = PersistBatch { events: vec![event], ..PersistBatch::default() };
             singles.push(single(rows, vec![original]));
         }
         let events = singles.len();
         for message in rows.quarantined {
-            let rows = PersistBatch { events: Vec::new(), quarantined: vec![message] };
+            let rows = PersistBatch { quarantined: vec![message], ..PersistBatch::default() };
             singles.push(single(rows, Vec::new()));
         }
         for (token, fate) in tokens {
@@ -222,18 +272,18 @@ impl Batch<Matched> {
     /// Turns a single event that the database refuses into a quarantined message.
     pub(super) fn into_quarantine(self, problem: &str) -> Self {
         let Matched { rows, originals, tokens } = self.state;
-        let quarantined = rows.events.iter().zip(originals).map(|(new, original)| QuarantinedMessage {
-            id: QuarantineId::from_u128(new.event.id.as_u128()),
-            project: new.event.project,
-            source: new.event.source,
-            reason: Reason::Rejected,
-            detail: problem.to_owned(),
-            position: original.position,
-            headers: original.headers.into_iter().collect(),
-            body: original.body,
-            received_at: new.event.received_at,
+        let quarantined = rows.events.iter().zip(originals).map(|(new, original)| {
+            original.quarantined(Row {
+                id: QuarantineId::from_u128(new.event.id.as_u128()),
+                project: new.event.project,
+                source: new.event.source,
+                reason: Reason::Rejected,
+                detail: problem.to_owned(),
+                received_at: new.event.received_at,
+            })
         });
-        let rows = PersistBatch { events: Vec::new(), quarantined: quarantined.collect() };
+        let quarantined = quarantined.collect();
+        let rows = PersistBatch { events: Vec::new(), quarantined, offsets: rows.offsets };
         let tokens = tokens.into_iter().map(|(token, _)| (token, Fate::Quarantined(0))).collect();
         Self { state: Matched { rows, originals: Vec::new(), tokens } }
     }
@@ -311,35 +361,40 @@ impl Batch<Persisted> {
     }
 }
 
-/// The row for a message that can never be an event; `None` when it belongs to no project.
-fn quarantined(
-    fault: &Undecodable,
-    message: &Message,
+/// How far each log is stored once the batch is, events and quarantined messages alike: the whole batch is one
+/// transaction, and a source hands out a log's messages in their order.
+fn offsets<'a>(
+    positions: impl Iterator<Item = &'a Position>,
     origin: &Origin,
     at: Timestamp,
-) -> Option<QuarantinedMessage> {
+) -> Vec<SourceOffset> {
+    let Some((source, _)) = origin.source else { return Vec::new() };
+    let mut next: BTreeMap<&str, u64> = BTreeMap::new();
+    for found in positions.filter_map(|position| position.offset.as_ref()) {
+        let above = found.offset.saturating_add(1);
+        next.entry(&found.log).and_modify(|next| *next = above.max(*next)).or_insert(above);
+    }
+    let offset =
+        |(log, next): (&str, u64)| SourceOffset { source, log: log.to_owned(), next, received_at: at };
+    next.into_iter().map(offset).collect()
+}
+
+/// The row for a message that can never be an event; `None` when it belongs to no project.
+fn row(fault: Undecodable, message: &Message, origin: &Origin, at: Timestamp) -> Option<Row> {
     let (source, project) = origin.source?;
     let position = &message.position;
-    let detail = if fault.field.is_empty() {
-        fault.problem.clone()
-    } else {
-        format!("`{}` {}", fault.field, fault.problem)
-    };
+    let (reason, detail) = (fault.reason, detail(fault));
     // Placed by the time of receipt; made of the message, so that a redelivery on the same day adds no second row.
     let name = position.message_id.as_deref().unwrap_or_default();
     let digest = longshore_core::ids::digest(&[name.as_bytes(), position.address.as_bytes(), &message.body]);
     let day = Timestamp::from_secs(at.as_secs() / 86_400 * 86_400);
-    Some(QuarantinedMessage {
-        id: QuarantineId::from_u128(EventId::derive(source, &digest.to_be_bytes(), day).as_u128()),
-        project,
-        source: Some(source),
-        reason: fault.reason,
-        detail,
-        position: describe(position),
-        headers: message.headers.iter().cloned().collect(),
-        body: message.body.clone(),
-        received_at: at,
-    })
+    let id = QuarantineId::from_u128(EventId::derive(source, &digest.to_be_bytes(), day).as_u128());
+    Some(Row { id, project, source: Some(source), reason, detail, received_at: at })
+}
+
+/// What is wrong, as a row of the quarantine says it.
+pub(super) fn detail(fault: Undecodable) -> String {
+    if fault.field.is_empty() { fault.problem } else { format!("`{}` {}", fault.field, fault.problem) }
 }
 
 /// A position for people: the message's name and its address.

@@ -1,25 +1,28 @@
 //! Message → draft of an event, or the reason why it can never be one.
+//!
+//! The reading is chosen in this order: a CloudEvent by its headers, a message without a body, what the source's
+//! mapping says, the contract's envelope; and a body that is none of these but says that it is a CloudEvent.
 
 use bytes::Bytes;
-use longshore_core::event::{Event, EventKind, Headers, Target};
+use longshore_core::event::{Event, EventKind, Headers as EventHeaders};
+use longshore_core::mapping::CloudEvents;
 use longshore_core::ports::{DynamicEndpoint, Identity};
 use longshore_core::quarantine::Reason;
-use longshore_core::signature::SigningKey;
-use longshore_core::subscription::TypePattern;
-use longshore_core::{EndpointId, IdGenerator, ProjectId, Secret, Snapshot, Timestamp, json};
+use longshore_core::{IdGenerator, Mapping, ProjectId, Snapshot, Timestamp, json};
 use longshore_source::Message;
-use url::Url;
 
-use super::Origin;
-use super::envelope::{Envelope, Undecodable};
+use super::cloudevents::{self, Mode};
+use super::envelope::{Body, Envelope};
+use super::fields::{Dynamic, Fields, Headers, KIND_HEADER, Names, Recipient, Undecodable, key};
 use super::identity::{Named, identify};
+use super::{Origin, mapped, target};
 
-/// The header by which a broker message says its kind, also accepted among `custom_headers`.
-const KIND_HEADER: &str = "x-convoy-message-type";
 /// The header that carries the broker's name of the message to the endpoint.
 const BROKER_ID_HEADER: &str = "x-broker-message-id";
+const CONTENT_TYPE: &str = "content-type";
 /// The kind of an HTTP batch item is said by the item.
 const BATCH: &str = "batch";
+const NAMES: Names = Names { endpoint: "endpoint_id", owner: "owner_id" };
 
 /// An event about to be stored, and what it needs to be so.
 #[derive(Debug)]
@@ -46,13 +49,12 @@ pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, 
     if message.body.len() > limit {
         return Err(Undecodable {
             reason: Reason::TooLarge,
-            field: "",
+            field: "".into(),
             problem: format!("the body has {} bytes, the project's limit is {limit}", message.body.len()),
         });
     }
-    let envelope = Envelope::parse(&message.body)?;
-    let kind = kind_of(message, &envelope)?;
-    let (target, registration) = target_of(kind, project, &envelope, context.snapshot)?;
+    let fields = read(message, &context.origin.mapping.borrow())?;
+    let (target, registration) = target::resolve(fields.recipient, project, context.snapshot)?;
     let (id, identity) = match context.origin.source {
         Some((source, _)) => {
             let named = Named {
@@ -72,11 +74,15 @@ pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, 
         project,
         source: context.origin.source.map(|(source, _)| source),
         target,
-        event_type: envelope.event_type,
-        body: detached(json::compact(envelope.data), &message.body),
-        headers: merge_headers(message, envelope.custom_headers),
-        idempotency_key: envelope.idempotency_key,
+        event_type: fields.event_type,
+        body: detached(fields.data, &message.body),
+        headers: merge_headers(message, fields.headers),
+        idempotency_key: fields.idempotency_key,
         received_at: context.now,
+        ordering_key: fields.ordering_key.or_else(|| message.position.key.clone()).map(key),
+        occurred_at: fields.occurred_at,
+        content_type: fields.content_type,
+        attributes: fields.attributes,
     };
     Ok(Draft { event, identity, registration })
 }
@@ -87,6 +93,57 @@ fn project_of(message: &Message, context: &Context<'_>) -> Result<ProjectId, Und
         (None, Some((_, project))) => Ok(project),
         (None, None) => Err(Undecodable::field("", "the message belongs to no project")),
     }
+}
+
+/// Chooses the reading.
+fn read(message: &Message, mapping: &Mapping) -> Result<Fields, Undecodable> {
+    let mode = match mapping.cloudevents {
+        CloudEvents::Auto => cloudevents::mode(message)?,
+        CloudEvents::Off => Mode::Unsaid { may_be_structured: false },
+    };
+    match mode {
+        // Its headers say what happened: that is an event, with or without data.
+        Mode::Binary => return cloudevents::binary(message, mapping),
+        _ if message.tombstone => return mapped::tombstone(message, mapping),
+        Mode::Structured => return cloudevents::structured(message, mapping),
+        Mode::Unsaid { .. } => {}
+    }
+    let may_be_structured = mode == Mode::Unsaid { may_be_structured: true };
+    if !mapping.is_contract() {
+        return match may_be_structured && cloudevents::is_structured(&message.body) {
+            true => cloudevents::structured(message, mapping),
+            false => mapped::read(message, mapping),
+        };
+    }
+    match Envelope::parse(&message.body, mapping.strict)? {
+        Body::Envelope(envelope) => of_envelope(message, envelope),
+        Body::MaybeCloudEvent(_) if may_be_structured && cloudevents::is_structured(&message.body) => {
+            cloudevents::structured(message, mapping)
+        }
+        Body::MaybeCloudEvent(fault) => Err(fault),
+    }
+}
+
+fn of_envelope(message: &Message, envelope: Envelope) -> Result<Fields, Undecodable> {
+    let kind = kind_of(message, &envelope)?;
+    let Envelope { endpoint_id, owner_id, url, secret, event_types, .. } = envelope;
+    Ok(Fields {
+        recipient: Recipient {
+            kind,
+            endpoint: endpoint_id,
+            owner: owner_id,
+            dynamic: Some(Dynamic { url, secret, event_types }),
+            names: NAMES,
+        },
+        event_type: envelope.event_type,
+        data: json::compact(envelope.data),
+        content_type: None,
+        headers: Headers::Envelope(envelope.custom_headers.into_iter().collect()),
+        idempotency_key: envelope.idempotency_key,
+        ordering_key: None,
+        occurred_at: None,
+        attributes: None,
+    })
 }
 
 fn kind_of(message: &Message, envelope: &Envelope) -> Result<EventKind, Undecodable> {
@@ -108,93 +165,37 @@ fn kind_of(message: &Message, envelope: &Envelope) -> Result<EventKind, Undecoda
     said.map_or(Ok(EventKind::Single), |said| {
         said.parse().map_err(|error: longshore_core::event::UnknownKind| Undecodable {
             reason: Reason::UnknownKind,
-            field: if message.route.is_some() { "kind" } else { KIND_HEADER },
+            field: if message.route.is_some() { "kind" } else { KIND_HEADER }.into(),
             problem: error.to_string(),
         })
     })
 }
 
-fn target_of(
-    kind: EventKind,
-    project: ProjectId,
-    envelope: &Envelope,
-    snapshot: &Snapshot,
-) -> Result<(Target, Option<DynamicEndpoint>), Undecodable> {
-    match kind {
-        EventKind::Single => {
-            let text = envelope
-                .endpoint_id
-                .as_deref()
-                .filter(|text| !text.is_empty())
-                .ok_or_else(|| Undecodable::field("endpoint_id", "is required: the endpoint's id"))?;
-            let id: Option<EndpointId> = text.parse().ok();
-            match id.filter(|id| snapshot.endpoint(*id).is_some_and(|endpoint| endpoint.project == project)) {
-                Some(id) => Ok((Target::Single(id), None)),
-                None => Err(Undecodable {
-                    reason: Reason::UnknownEndpoint,
-                    field: "endpoint_id",
-                    problem: "endpoint not found".to_owned(),
-                }),
-            }
+/// The broker's headers first, then those that the message's reading adds.
+fn merge_headers(message: &Message, said: Headers) -> EventHeaders {
+    let is_named = |said: &[(String, String)], name: &str| {
+        said.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    };
+    let is_kept = |name: &str| match &said {
+        Headers::Envelope(_) => true,
+        Headers::Mapped(said) => !name.eq_ignore_ascii_case(CONTENT_TYPE) && !is_named(said, name),
+        Headers::CloudEvent(said) => {
+            !name.eq_ignore_ascii_case(CONTENT_TYPE)
+                && cloudevents::carried(name).is_none()
+                && !is_named(said, name)
         }
-        EventKind::Fanout => match &envelope.owner_id {
-            Some(owner) => Ok((Target::Fanout(owner.clone()), None)),
-            None => Err(Undecodable::field("owner_id", "is required: the owner of the endpoints")),
-        },
-        EventKind::Broadcast => Ok((Target::Broadcast, None)),
-        EventKind::Dynamic => dynamic(project, envelope, snapshot),
-    }
-}
-
-fn dynamic(
-    project: ProjectId,
-    envelope: &Envelope,
-    snapshot: &Snapshot,
-) -> Result<(Target, Option<DynamicEndpoint>), Undecodable> {
-    let text = envelope
-        .url
-        .as_deref()
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| Undecodable::field("url", "is required: where to send the event"))?;
-    let url: Url =
-        text.parse().map_err(|error| Undecodable::field("url", format!("is not a URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https")
-        || !url.has_host()
-        || url.username() != ""
-        || url.password().is_some()
-    {
-        return Err(Undecodable::field("url", "must be an https URL without user information"));
-    }
-    if let Some(endpoint) = snapshot.endpoint_by_url(project, url.as_str()) {
-        return Ok((Target::Dynamic(endpoint.id), None));
-    }
-    let patterns: Result<Vec<TypePattern>, _> =
-        envelope.event_types.iter().flatten().map(|text| text.parse()).collect();
-    let mut event_types = patterns.map_err(|error: longshore_core::subscription::PatternError| {
-        Undecodable::field("event_types", error.to_string())
-    })?;
-    if event_types.is_empty() {
-        event_types.push(TypePattern::Any);
-    }
-    let secret = envelope.secret.as_deref().filter(|text| !text.is_empty());
-    if let Some(text) = secret {
-        SigningKey::parse(text).map_err(|error| Undecodable::field("secret", error.to_string()))?;
-    }
-    let id = EndpointId::derive(project, url.as_str());
-    let secret = secret.map(|text| Secret::new(text.to_owned()));
-    Ok((Target::Dynamic(id), Some(DynamicEndpoint { id, project, url, secret, event_types })))
-}
-
-/// The broker's headers first, then the envelope's; the broker's value wins on a clash.
-fn merge_headers(message: &Message, custom: std::collections::BTreeMap<String, String>) -> Headers {
-    let mut headers: Headers = message.headers.iter().cloned().collect();
-    if let Some(id) = &message.position.message_id
+    };
+    let mut headers: EventHeaders =
+        message.headers.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
+    let broker_id = message.position.label.as_ref().or(message.position.message_id.as_ref());
+    if let Some(id) = broker_id
         && message.route.is_none()
         && headers.get(BROKER_ID_HEADER).is_none()
     {
         headers.push(BROKER_ID_HEADER, id.clone());
     }
-    for (name, value) in custom {
+    let (Headers::Envelope(said) | Headers::Mapped(said) | Headers::CloudEvent(said)) = said;
+    for (name, value) in said {
         if headers.get(&name).is_none() {
             headers.push(name, value);
         }
@@ -206,3 +207,6 @@ fn merge_headers(message: &Message, custom: std::collections::BTreeMap<String, S
 fn detached(data: Bytes, message: &Bytes) -> Bytes {
     if data.len() * 2 < message.len() { Bytes::copy_from_slice(&data) } else { data }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,29 +6,26 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use longshore_core::quarantine::Reason;
+use longshore_core::mapping::Document;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-/// Longest event type, owner id and idempotency key, in bytes: they are index keys.
-const TEXT_MOST: usize = 512;
+use super::fields::{Undecodable, checked, describe};
 
-/// Why a message cannot become an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Undecodable {
-    pub(super) reason: Reason,
-    /// The field at fault; empty for the body as a whole.
-    pub(super) field: &'static str,
-    /// A sentence for people that says what to do; holds no payload.
-    pub(super) problem: String,
-}
-
-impl Undecodable {
-    pub(super) fn field(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { reason: Reason::InvalidField, field, problem: problem.into() }
-    }
-}
+/// The keys of the contract, for those who want no others.
+const KEYS: [&str; 10] = [
+    "kind",
+    "endpoint_id",
+    "owner_id",
+    "event_type",
+    "data",
+    "custom_headers",
+    "idempotency_key",
+    "url",
+    "secret",
+    "event_types",
+];
 
 /// The fields as they came.
 #[derive(Deserialize)]
@@ -53,6 +50,9 @@ struct Raw<'a> {
     secret: Option<&'a RawValue>,
     #[serde(borrow, default)]
     event_types: Option<&'a RawValue>,
+    /// No key of the contract: a body with it and without `event_type` may be a CloudEvent.
+    #[serde(borrow, default)]
+    specversion: Option<&'a RawValue>,
 }
 
 /// The fields, each of the right type; which of them a kind needs is decided by `decode`.
@@ -71,21 +71,37 @@ pub(super) struct Envelope {
     pub(super) event_types: Option<Vec<String>>,
 }
 
+/// A body as the contract reads it.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// The contract's envelope.
+    Envelope(Envelope),
+    /// No envelope, since it has no event type; and it says a version of CloudEvents.
+    MaybeCloudEvent(Undecodable),
+}
+
 impl Envelope {
-    pub(super) fn parse(body: &Bytes) -> Result<Self, Undecodable> {
-        let raw: Raw<'_> = serde_json::from_slice(body).map_err(|error| Undecodable {
-            reason: Reason::Undecodable,
-            field: "",
-            problem: describe(&error),
-        })?;
+    /// Reads a body; with `strict`, unknown keys are refused.
+    pub(super) fn parse(body: &Bytes, strict: bool) -> Result<Body, Undecodable> {
+        let raw: Raw<'_> =
+            serde_json::from_slice(body).map_err(|error| Undecodable::message(describe(&error)))?;
         // serde would also take an array, field by field in the order of `Raw`.
         if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(Undecodable {
-                reason: Reason::Undecodable,
-                field: "",
-                problem: "the body must be a JSON object".to_owned(),
-            });
+            return Err(Undecodable::message("the body must be a JSON object"));
         }
+        let may_be_cloud_event = raw.specversion.is_some() && raw.event_type.is_none();
+        let envelope = match strict {
+            true => only_known_keys(body).and_then(|()| Self::of(&raw, body)),
+            false => Self::of(&raw, body),
+        };
+        match envelope {
+            Ok(envelope) => Ok(Body::Envelope(envelope)),
+            Err(fault) if may_be_cloud_event => Ok(Body::MaybeCloudEvent(fault)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn of(raw: &Raw<'_>, body: &Bytes) -> Result<Self, Undecodable> {
         let data = match raw.data {
             // An explicit `null` is read as absent by serde; both are refused alike.
             None => return Err(Undecodable::field("data", "is required: any JSON value but null")),
@@ -108,18 +124,17 @@ impl Envelope {
     }
 }
 
-/// What a JSON parser says, without quoting the payload: serde_json's syntax errors name what was expected and where,
-/// its type errors could quote a value.
-fn describe(error: &serde_json::Error) -> String {
-    let (line, column) = (error.line(), error.column());
-    match error.classify() {
-        serde_json::error::Category::Data if error.to_string().starts_with("duplicate field") => {
-            format!("the body has a field twice, at line {line} column {column}")
+fn only_known_keys(body: &[u8]) -> Result<(), Undecodable> {
+    let document = Document::parse(body).map_err(|error| Undecodable::message(describe(&error)))?;
+    let members = document.members().unwrap_or_default();
+    match members.iter().find(|(name, _)| !KEYS.contains(&name.as_ref())) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let name: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+            Err(Undecodable::message(format!(
+                "the body has the unknown key `{name}`: correct or leave it out, or do not set `strict`"
+            )))
         }
-        serde_json::error::Category::Data => {
-            format!("the body must be a JSON object, at line {line} column {column}")
-        }
-        _ => format!("the body is not JSON: see line {line} column {column}"),
     }
 }
 
@@ -140,21 +155,22 @@ fn text(field: &'static str, raw: Option<&RawValue>) -> Result<Option<String>, U
         // The contract's clients send empty strings for what they leave out.
         return Ok(None);
     }
-    if text.len() > TEXT_MOST {
-        return Err(Undecodable::field(field, format!("must be at most {TEXT_MOST} bytes")));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Undecodable::field(field, "must not hold control characters"));
-    }
-    Ok(Some(text))
+    checked(field, text).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(body: &'static str, strict: bool) -> Result<Envelope, Undecodable> {
+        match Envelope::parse(&Bytes::from_static(body.as_bytes()), strict)? {
+            Body::Envelope(envelope) => Ok(envelope),
+            Body::MaybeCloudEvent(fault) => Err(fault),
+        }
+    }
+
     fn parse(body: &'static str) -> Result<Envelope, Undecodable> {
-        Envelope::parse(&Bytes::from_static(body.as_bytes()))
+        read(body, false)
     }
 
     #[test]
@@ -203,7 +219,7 @@ mod tests {
     fn both_sides_of_the_length_limit() {
         let of = |length: usize| {
             let body = format!(r#"{{"event_type":"{}","data":1}}"#, "a".repeat(length));
-            Envelope::parse(&Bytes::from(body))
+            Envelope::parse(&Bytes::from(body), false)
         };
         assert!(of(512).is_ok());
         assert!(of(513).is_err());
@@ -215,5 +231,32 @@ mod tests {
             parse(r#"{"event_type":"a","data":1,"more":[1],"owner_id":"","idempotency_key":null}"#).unwrap();
 
         assert!(envelope.owner_id.is_none() && envelope.idempotency_key.is_none());
+    }
+    #[test]
+    fn a_strict_reader_names_the_unknown_key() {
+        let body = r#"{"event_typ":"a","data":1}"#;
+        let fault = read(body, true).unwrap_err();
+        assert!(fault.problem.contains("`event_typ`"), "{fault:?}");
+        assert_eq!(parse(body).unwrap_err().field, "event_type");
+
+        let control = read("{\"event_type\":\"a\",\"data\":1,\"a\\u0000\":2}", true).unwrap_err();
+        assert!(!control.problem.chars().any(char::is_control), "{control:?}");
+        assert!(
+            read(
+                r#"{"kind":"single","endpoint_id":"e","owner_id":"o","event_type":"a","data":1,
+            "custom_headers":{},"idempotency_key":"k","url":"u","secret":"s","event_types":[]}"#,
+                true
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn only_what_is_no_envelope_may_be_a_cloud_event() {
+        let of = |body: &'static str| Envelope::parse(&Bytes::from_static(body.as_bytes()), true);
+        assert!(matches!(of(r#"{"specversion":"1.0","data":1}"#), Ok(Body::MaybeCloudEvent(_))));
+        let both = Bytes::from_static(br#"{"specversion":"1.0","event_type":"a","data":1}"#);
+        assert!(matches!(Envelope::parse(&both, false), Ok(Body::Envelope(_))));
+        assert!(of(r#"{"specversion":null,"data":1}"#).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use longshore_core::endpoint::EndpointStatus;
 use longshore_core::ports::{NewDelivery, NewEvent};
-use longshore_core::{Clock, Snapshot, SubscriptionId};
+use longshore_core::{Clock, IdGenerator, Snapshot, SubscriptionId, Timestamp};
 
 use crate::ledger::{Ledger, Wanted};
 
@@ -45,6 +45,15 @@ impl Fanout {
     /// Whether some event makes no delivery.
     pub(super) const fn has_unmatched(&self) -> bool {
         self.has_unmatched
+    }
+
+    /// Gives every event its deliveries, all of which wait in Postgres for whoever claims them.
+    pub(super) fn spill(self, events: &mut [NewEvent], ids: &IdGenerator, now: Timestamp) {
+        for (want, (index, subscription)) in self.wanted.into_iter().zip(self.targets) {
+            let id = ids.delivery(now);
+            let delivery = NewDelivery { id, endpoint: want.endpoint, subscription, hand_over: false };
+            events[index].deliveries.push(delivery);
+        }
     }
 
     /// Gives every event its deliveries. Waits a moment when memory is full and about to have room: see [`Ledger`].

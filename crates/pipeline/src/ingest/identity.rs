@@ -9,8 +9,22 @@ use longshore_core::{EventId, IdGenerator, SourceId, Timestamp};
 use longshore_source::{Headers, Position};
 
 /// Headers that a broker adds or changes when it delivers a message again; no part of the message's identity.
-const CHANGING: [&str; 6] =
-    ["x-delivery-count", "x-acquired-count", "x-death", "x-first-death", "x-last-death", "x-opt-"];
+///
+/// RabbitMQ counts in its own headers. SQS counts in system attributes, Pub/Sub in `googclient_deliveryattempt` (which
+/// its client libraries add) and, when it forwards to a dead-letter topic, in `CloudPubSubDeadLetterSource…`. A Kafka
+/// record never changes.
+const CHANGING: [&str; 10] = [
+    "x-delivery-count",
+    "x-acquired-count",
+    "x-death",
+    "x-first-death",
+    "x-last-death",
+    "x-opt-",
+    "approximatereceivecount",
+    "approximatefirstreceivetimestamp",
+    "googclient_deliveryattempt",
+    "cloudpubsubdeadlettersource",
+];
 
 /// The parts of a message that its identity is made of.
 pub(super) struct Named<'a> {
@@ -114,7 +128,20 @@ mod tests {
             other => panic!("{other:?}"),
         };
 
-        assert_eq!(digest_of(&with("x-delivery-count"), b"1"), digest_of(&with("X-Death"), b"1"));
+        for counted in [
+            "X-Death",
+            "x-first-death-queue",
+            "ApproximateReceiveCount",
+            "ApproximateFirstReceiveTimestamp",
+            "googclient_deliveryattempt",
+            "CloudPubSubDeadLetterSourceDeliveryCount",
+        ] {
+            assert_eq!(
+                digest_of(&with("x-delivery-count"), b"1"),
+                digest_of(&with(counted), b"1"),
+                "{counted}"
+            );
+        }
         assert_ne!(digest_of(&with("b"), b"1"), digest_of(&with("c"), b"1"));
         assert_ne!(digest_of(&with("b"), b"1"), digest_of(&with("b"), b"2"));
     }

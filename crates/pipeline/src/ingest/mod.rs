@@ -5,17 +5,24 @@
 //! client fills the next batch; there is no linger when idle.
 
 mod batch;
+mod cloudevents;
 mod decode;
 mod envelope;
 mod fanout;
+mod fields;
 mod identity;
+mod mapped;
+pub mod replay;
 mod run;
+mod target;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::ports::{ClaimedDelivery, EventLog};
-use longshore_core::{Clock, ProjectId, Snapshot, SourceId};
+use longshore_core::{Clock, Mapping, ProjectId, Snapshot, SourceId};
 use longshore_source::Status;
 use tokio::sync::{mpsc, watch};
 
@@ -32,6 +39,18 @@ pub struct Origin {
     pub kind: &'static str,
     /// Where the source and its pipeline report.
     pub status: Status,
+    /// Where in a message the parts of an event are; the default is the contract's envelope.
+    pub mapping: Mappings,
+}
+
+/// A source's mapping, following changes: it takes effect with the next message.
+pub type Mappings = watch::Receiver<Arc<Mapping>>;
+
+/// A mapping that does not change.
+#[must_use]
+pub fn fixed(mapping: Mapping) -> Mappings {
+    // What was sent last stays readable without its sender.
+    watch::channel(Arc::new(mapping)).1
 }
 
 /// Bounds of a batch and of patience.
@@ -86,5 +105,8 @@ impl<L: EventLog, C: Clock> Ingest<L, C> {
 #[doc(hidden)]
 #[must_use]
 pub fn decode_envelope(body: &bytes::Bytes) -> Option<bytes::Bytes> {
-    envelope::Envelope::parse(body).ok().map(|envelope| longshore_core::json::compact(envelope.data))
+    match envelope::Envelope::parse(body, false) {
+        Ok(envelope::Body::Envelope(envelope)) => Some(longshore_core::json::compact(envelope.data)),
+        _ => None,
+    }
 }

@@ -130,8 +130,12 @@ impl Bed {
     pub(crate) fn start(&self) -> Process {
         let broker = self.broker.clone();
         let connect = move || MemorySource::connect(&broker, NonZeroUsize::new(200).unwrap());
-        let origin =
-            Origin { source: Some((SOURCE, PROJECT)), kind: "memory", status: Status::new("memory", "bed") };
+        let origin = Origin {
+            source: Some((SOURCE, PROJECT)),
+            kind: "memory",
+            status: Status::new("memory", "bed"),
+            mapping: longshore_pipeline::ingest::fixed(longshore_core::Mapping::default()),
+        };
         self.start_with(connect, origin, self.script.clone(), self.clock)
     }
 

@@ -51,8 +51,12 @@ async fn deliver(receiver: &Receiver, envelope: &str, change: impl FnOnce(&mut E
     bed.config.send_replace(std::sync::Arc::new(Snapshot::new(vec![project], vec![target], Vec::new())));
     let broker = bed.broker.clone();
     let connect = move || MemorySource::connect(&broker, std::num::NonZeroUsize::MIN);
-    let origin =
-        Origin { source: Some((SOURCE, PROJECT)), kind: "memory", status: Status::new("memory", "bed") };
+    let origin = Origin {
+        source: Some((SOURCE, PROJECT)),
+        kind: "memory",
+        status: Status::new("memory", "bed"),
+        mapping: longshore_pipeline::ingest::fixed(longshore_core::Mapping::default()),
+    };
     let transport = HttpTransport::new(settings()).unwrap();
     let process = bed.start_with(connect, origin, transport, clock);
     bed.broker.publish(Publication {

@@ -254,7 +254,12 @@ impl Producer {
         let connect = move || source.lock().unwrap().take().unwrap();
         let process = bed.start_with(
             connect,
-            Origin { source: None, kind: "http", status: Status::new("http", "bed") },
+            Origin {
+                source: None,
+                kind: "http",
+                status: Status::new("http", "bed"),
+                mapping: longshore_pipeline::ingest::fixed(longshore_core::Mapping::default()),
+            },
             bed.script.clone(),
             bed.clock,
         );

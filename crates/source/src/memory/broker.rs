@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::ack::Settled;
-use crate::message::Headers;
+use crate::message::{Headers, LogOffset};
 
 /// Later instants may not exist.
 pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -28,6 +28,8 @@ pub struct Publication {
     pub timestamp_ms: Option<i64>,
     /// Where it is addressed to.
     pub address: String,
+    /// Where it stands in its log, when the broker plays one.
+    pub offset: Option<LogOffset>,
 }
 
 impl<T: Into<Bytes>> From<T> for Publication {

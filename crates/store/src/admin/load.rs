@@ -154,7 +154,8 @@ async fn sources(
     project: Uuid,
 ) -> Result<Vec<Managed<SourceId, SourceSpec>>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT id, resource_name AS "resource_name!", kind, workers, is_disabled, sealed_config
+        r#"SELECT id, resource_name AS "resource_name!", kind, workers, is_disabled, sealed_config,
+               mapping::text AS "mapping!"
            FROM sources WHERE project_id = $1 AND resource_name IS NOT NULL ORDER BY resource_name"#,
         project
     )
@@ -174,6 +175,7 @@ async fn sources(
                 workers: u16::try_from(row.workers).unwrap_or(1),
                 is_disabled: row.is_disabled,
                 settings: Secret::new(settings),
+                mapping: row.mapping,
             };
             Ok(Managed { id: SourceId::from_uuid(row.id), spec })
         })

@@ -114,6 +114,8 @@ pub struct SourceSpec {
     pub is_disabled: bool,
     /// The broker's settings, with credentials.
     pub settings: Secret<Value>,
+    /// How its messages become events: the text of a JSON object, `{}` for the envelope.
+    pub mapping: String,
 }
 
 /// An API key, of which only the hash is ever known here.

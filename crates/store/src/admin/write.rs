@@ -204,11 +204,13 @@ impl Writer<'_> {
         let (id, spec) = (source.id.as_uuid(), &source.spec);
         let sealed = self.seal(spec.settings.expose().to_string().as_bytes(), id)?;
         sqlx::query!(
-            "INSERT INTO sources (project_id, id, resource_name, name, kind, workers, is_disabled, sealed_config)
-             VALUES ($1, $2, $3, $3, $4, $5, $6, $7)
+            "INSERT INTO sources (project_id, id, resource_name, name, kind, workers, is_disabled, sealed_config,
+                 mapping)
+             VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8::text::json)
              ON CONFLICT (project_id, id) DO UPDATE SET resource_name = excluded.resource_name,
                  name = excluded.name, kind = excluded.kind, workers = excluded.workers,
-                 is_disabled = excluded.is_disabled, sealed_config = excluded.sealed_config, updated_at = now()",
+                 is_disabled = excluded.is_disabled, sealed_config = excluded.sealed_config,
+                 mapping = excluded.mapping, updated_at = now()",
             project.as_uuid(),
             id,
             spec.name,
@@ -216,6 +218,7 @@ impl Writer<'_> {
             i32::from(spec.workers),
             spec.is_disabled,
             sealed,
+            spec.mapping,
         )
         .execute(&mut *self.connection)
         .await

@@ -136,6 +136,10 @@ pub(crate) fn event(deliveries: &[(EndpointId, bool)]) -> NewEvent {
         headers: [("X-A".to_owned(), "1".to_owned())].into_iter().collect(),
         idempotency_key: None,
         received_at: now,
+        ordering_key: None,
+        occurred_at: None,
+        content_type: None,
+        attributes: None,
     };
     let deliveries = deliveries.iter().map(|(endpoint, hand_over)| NewDelivery {
         id: IDS.delivery(now),
@@ -162,7 +166,7 @@ pub(crate) fn keyed(key: &str) -> NewEvent {
 }
 
 pub(crate) async fn persist(store: &Store, events: &[NewEvent]) -> Vec<Stored> {
-    let batch = PersistBatch { events: events.to_vec(), quarantined: Vec::new() };
+    let batch = PersistBatch { events: events.to_vec(), ..PersistBatch::default() };
     store.persist(&batch).await.unwrap()
 }
 

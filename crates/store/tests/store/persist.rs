@@ -1,18 +1,18 @@
 //! What is stored once, and what is said of it.
 
 use bytes::Bytes;
-use longshore_core::event::Headers;
+use longshore_core::event::{Event, Headers};
 use longshore_core::ports::{
     DeliveryQueue, EventLog, Identity, NewEvent, PersistBatch, QuarantinedMessage, StoreError, Stored,
 };
-use longshore_core::quarantine::Reason;
-use longshore_core::{Clock, EventId, ProjectId, QuarantineId, SystemClock};
+use longshore_core::quarantine::{MessageFacts, Reason};
+use longshore_core::{Clock, EventId, ProjectId, QuarantineId, SystemClock, Timestamp};
 
-use super::bed::{Bed, ENDPOINT, IDS, OTHER, PROJECT, event, identified, keyed, persist, with};
+use super::bed::{Bed, ENDPOINT, IDS, OTHER, PROJECT, claim, event, identified, keyed, persist, with};
 
 const EVENTS: &str = "SELECT count(*) FROM events";
 
-fn quarantined() -> QuarantinedMessage {
+pub(crate) fn quarantined() -> QuarantinedMessage {
     QuarantinedMessage {
         id: QuarantineId::from_u128(IDS.next(SystemClock.now())),
         project: PROJECT,
@@ -20,6 +20,11 @@ fn quarantined() -> QuarantinedMessage {
         reason: Reason::Undecodable,
         detail: "the body is not JSON\0".to_owned(),
         position: "m-1 \0".to_owned(),
+        facts: MessageFacts {
+            message_id: Some("m-1\0".to_owned()),
+            attempt: Some(2),
+            ..MessageFacts::default()
+        },
         headers: [("a\0".to_owned(), "\0".to_owned())].into_iter().collect(),
         body: Bytes::from_static(b"\xff\0{"),
         received_at: SystemClock.now(),
@@ -173,12 +178,20 @@ async fn quarantine_and_events_are_stored_together_or_not_at_all() {
     let bed = Bed::new().await;
     let store = bed.process().await;
     let message = quarantined();
-    let batch = PersistBatch { events: vec![event(&[(ENDPOINT, true)])], quarantined: vec![message.clone()] };
+    let batch = PersistBatch {
+        events: vec![event(&[(ENDPOINT, true)])],
+        quarantined: vec![message.clone()],
+        ..PersistBatch::default()
+    };
 
     store.persist(&batch).await.unwrap();
     store.persist(&batch).await.unwrap();
     let broken = with(&event(&[]), |event| event.event_type = "a\0".to_owned());
-    let refused = PersistBatch { events: vec![event(&[]), broken], quarantined: vec![quarantined()] };
+    let refused = PersistBatch {
+        events: vec![event(&[]), broken],
+        quarantined: vec![quarantined()],
+        ..PersistBatch::default()
+    };
     let refusal = store.persist(&refused).await.unwrap_err();
 
     assert!(matches!(refusal, StoreError::Rejected(_)), "{refusal}");
@@ -213,8 +226,38 @@ async fn an_event_outside_every_partition_waits_for_one_and_is_not_refused() {
     let day = std::time::Duration::from_secs(86_400);
     let old = with(&event(&[]), |event| event.id = EventId::floor(SystemClock.now().before(30 * day)));
 
-    let batch = PersistBatch { events: vec![old], quarantined: Vec::new() };
+    let batch = PersistBatch { events: vec![old], ..PersistBatch::default() };
     let failure = store.persist(&batch).await.unwrap_err();
 
     assert!(matches!(failure, StoreError::Unavailable(_)), "{failure}");
+}
+
+#[tokio::test]
+async fn what_few_events_have_is_stored_with_those_that_have_it_and_the_media_type_is_claimed() {
+    let bed = Bed::new().await;
+    let store = bed.process().await;
+    let plain = event(&[(ENDPOINT, false)]);
+    let now = plain.event.received_at;
+    let full = with(&event(&[(ENDPOINT, false)]), |event| {
+        event.ordering_key = Some("customer-7".to_owned());
+        event.occurred_at = Some(Timestamp::from_millis(now.as_millis() - 5_000));
+        event.content_type = Some("application/cloudevents+json".to_owned());
+        event.attributes = Some(r#"{"type":"a","source":"/b"}"#.to_owned());
+    });
+
+    persist(&store, &[full.clone(), plain.clone()]).await;
+
+    let mut claimed = claim(&store, 10).await;
+    claimed.sort_by_key(|delivery| delivery.id);
+    assert_eq!(*claimed[0].event, *plain.event);
+    // Nothing sends the attributes, so they are not loaded.
+    assert_eq!(
+        Event { attributes: full.event.attributes.clone(), ..Event::clone(&claimed[1].event) },
+        *full.event
+    );
+    let of =
+        "SELECT count(*) FROM events WHERE attributes ->> 'source' = '/b' AND ordering_key = 'customer-7'";
+    assert_eq!(bed.count(of).await, 1);
+    let none = "SELECT count(*) FROM events WHERE num_nulls(ordering_key, occurred_at, content_type, attributes) = 4";
+    assert_eq!(bed.count(none).await, 1);
 }

@@ -45,7 +45,8 @@ async fn explain(connection: &mut PgConnection, name: &str, sql: &str, parameter
 }
 
 fn assert_indexed(name: &str, found: &[Read]) {
-    let hot = ["deliveries", "events", "schedule", "message_identities", "idempotency_keys"];
+    let hot =
+        ["deliveries", "events", "schedule", "message_identities", "idempotency_keys", "source_offsets"];
     for read in found.iter().filter(|read| hot.iter().any(|table| read.relation.starts_with(table))) {
         assert_ne!(read.node, "Seq Scan", "{name} scans {}", read.relation);
         // `waiting` starts at the beginning of its index and takes one row.
@@ -89,7 +90,7 @@ async fn the_hot_statements_use_their_indexes() {
     sqlx::raw_sql("SET enable_seqscan = off; SET jit = off").execute(&mut connection).await.unwrap();
     let bounds = "'00000000-0000-0000-0000-000000000001', 'ffffffff-0000-0000-0000-000000000001'";
     let statements = [
-        ("persist", include_str!("../../queries/persist_events.sql"), ["NULL"; 21].join(", ")),
+        ("persist", include_str!("../../queries/persist_events.sql"), ["NULL"; 29].join(", ")),
         (
             "record",
             include_str!("../../queries/record_outcomes.sql"),
@@ -104,5 +105,31 @@ async fn the_hot_statements_use_their_indexes() {
 
         assert_indexed(name, &found);
         assert!(!found.is_empty(), "{name} reads nothing: the plan was not understood");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_quarantine_is_read_from_its_index_and_not_further() {
+    let bed = Bed::new().await;
+    let now = "lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0')";
+    bed.run(&format!(
+        "INSERT INTO quarantine (project_id, id, reason, detail, position, headers, body, received_at)
+         SELECT '{p}', (substr({now} || lpad(to_hex(n), 20, '0'), 1, 32))::uuid, 'undecodable', '', '', '[]', '', now()
+         FROM generate_series(1, 10000) n",
+        p = uuid::Uuid::from_u128(1)
+    ))
+    .await;
+    bed.run("ANALYZE").await;
+    let mut connection = PgConnection::connect_with(&bed.database.options()).await.unwrap();
+    sqlx::raw_sql("SET enable_seqscan = off; SET jit = off").execute(&mut connection).await.unwrap();
+    let sql = include_str!("../../queries/list_quarantine.sql");
+    let none = ["NULL"; 5].join(", ");
+    let parameters = format!("{none}, false, now(), 'ffffffff-0000-0000-0000-000000000001', 50");
+
+    let found = explain(&mut connection, "page", sql, &parameters).await;
+
+    assert!(!found.is_empty());
+    for read in found {
+        assert!(read.is_look_up, "the page reads all of {} ({})", read.relation, read.node);
     }
 }

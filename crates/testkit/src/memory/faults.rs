@@ -17,6 +17,8 @@ pub enum Op {
     ConfigVersion,
     /// `EventLog::register_dynamic`.
     RegisterDynamic,
+    /// Any call of `ReplayLog`.
+    Replay,
     /// `DeliveryQueue::heartbeat`.
     Heartbeat,
     /// `DeliveryQueue::waiting`.

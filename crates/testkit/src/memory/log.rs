@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_core::ports::{
-    DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, StoreError, Stored,
+    DynamicEndpoint, EventLog, Identity, NewEvent, PersistBatch, SourceOffset, StoreError, Stored,
 };
 use longshore_core::{DeliveryState, ProcessId, Timestamp};
 
@@ -24,6 +24,9 @@ impl EventLog for MemoryStore {
             }
             for message in &batch.quarantined {
                 tables.quarantined.entry(message.id).or_insert_with(|| message.clone());
+            }
+            for offset in &batch.offsets {
+                tables.raise(offset);
             }
             Ok(batch.events.iter().map(|event| tables.store(event, owner, now)).collect())
         })
@@ -58,6 +61,14 @@ impl EventLog for MemoryStore {
 }
 
 impl Tables {
+    fn raise(&mut self, offset: &SourceOffset) {
+        let key = (offset.source, offset.log.clone());
+        let (next, since) = self.offsets.entry(key).or_insert((None, Timestamp::from_micros(i64::MIN)));
+        if offset.received_at >= *since {
+            *next = (*next).max(Some(offset.next));
+        }
+    }
+
     fn store(&mut self, new: &NewEvent, owner: ProcessId, now: Timestamp) -> Stored {
         let event = &new.event;
         if self.events.contains_key(&event.id) {
@@ -75,6 +86,7 @@ impl Tables {
             if seen_on.is_some_and(|day| redelivered || (is_named && day == today)) {
                 return Stored::Known;
             }
+            self.identified.insert(digest, event.id);
         }
         let key = event.idempotency_key.clone().map(|key| (event.project, key));
         let duplicate = key.as_ref().is_some_and(|key| self.keys.contains_key(key));

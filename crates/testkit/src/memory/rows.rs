@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_core::ports::{DynamicEndpoint, QuarantinedMessage};
 use longshore_core::{
     Attempt, DeliveryId, DeliveryState, EndpointId, Event, EventId, ProcessId, ProjectId, QuarantineId,
-    SubscriptionId, Timestamp,
+    Snapshot, SourceId, SubscriptionId, Timestamp,
 };
 
 /// A stored event.
@@ -59,9 +59,16 @@ pub(super) struct Tables {
     pub(super) dynamic: BTreeMap<EndpointId, DynamicEndpoint>,
     /// Digests of messages, with the day they were last seen on.
     pub(super) identities: HashMap<u128, i64>,
+    /// How far each log is stored, and from when on what was received counts.
+    pub(super) offsets: HashMap<(SourceId, String), (Option<u64>, Timestamp)>,
+    /// Of replayed messages: the event chosen, and whether the replay is over.
+    pub(super) replays: HashMap<QuarantineId, (Option<EventId>, bool)>,
+    /// Which event a digest was stored as.
+    pub(super) identified: HashMap<u128, EventId>,
     pub(super) keys: HashMap<(ProjectId, String), EventId>,
     pub(super) id_window: (Timestamp, Timestamp),
     pub(super) config_version: i64,
+    pub(super) snapshot: Arc<Snapshot>,
     processes: HashMap<ProcessId, Process>,
     next_process: u128,
 }
@@ -74,9 +81,13 @@ impl Default for Tables {
             quarantined: BTreeMap::new(),
             dynamic: BTreeMap::new(),
             identities: HashMap::new(),
+            offsets: HashMap::new(),
+            replays: HashMap::new(),
+            identified: HashMap::new(),
             keys: HashMap::new(),
             id_window: (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX)),
             config_version: 1,
+            snapshot: Arc::default(),
             processes: HashMap::new(),
             next_process: 1,
         }

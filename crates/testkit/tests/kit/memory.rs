@@ -35,6 +35,10 @@ fn event(id: u128, delivery: u128, identity: Identity, hand_over: bool) -> NewEv
         headers: Headers::default(),
         idempotency_key: None,
         received_at: TokioClock::new().now().after(Duration::from_secs(delivery as u64)),
+        ordering_key: None,
+        occurred_at: None,
+        content_type: None,
+        attributes: None,
     };
     let delivery = NewDelivery {
         id: DeliveryId::from_u128(delivery),
@@ -56,7 +60,7 @@ async fn persist(
     store: &MemoryStore,
     events: impl IntoIterator<Item = NewEvent>,
 ) -> Result<Vec<Stored>, StoreError> {
-    store.persist(&PersistBatch { events: events.into_iter().collect(), quarantined: Vec::new() }).await
+    store.persist(&PersistBatch { events: events.into_iter().collect(), ..PersistBatch::default() }).await
 }
 
 fn outcome(delivery: u128, owner: ProcessId, attempts: u16, scheduled: bool, next: Next) -> Outcome {

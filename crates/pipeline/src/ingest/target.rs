@@ -1,0 +1,88 @@
+//! Whom an event is for: from what its message says to resources that exist.
+
+use longshore_core::event::{EventKind, Target};
+use longshore_core::ports::DynamicEndpoint;
+use longshore_core::quarantine::Reason;
+use longshore_core::signature::SigningKey;
+use longshore_core::subscription::{PatternError, TypePattern};
+use longshore_core::{EndpointId, ProjectId, Secret, Snapshot};
+use url::Url;
+
+use super::fields::{Dynamic, Recipient, Undecodable};
+
+/// The target, and the endpoint to register for it when it is `dynamic` and its URL has none yet.
+pub(super) fn resolve(
+    recipient: Recipient,
+    project: ProjectId,
+    snapshot: &Snapshot,
+) -> Result<(Target, Option<DynamicEndpoint>), Undecodable> {
+    let Recipient { kind, endpoint, owner, dynamic, names } = recipient;
+    match kind {
+        EventKind::Single => {
+            let text = endpoint
+                .filter(|text| !text.is_empty())
+                .ok_or_else(|| Undecodable::field(names.endpoint, "is required: the endpoint's id"))?;
+            let id: Option<EndpointId> = text.parse().ok();
+            match id.filter(|id| snapshot.endpoint(*id).is_some_and(|endpoint| endpoint.project == project)) {
+                Some(id) => Ok((Target::Single(id), None)),
+                None => Err(Undecodable {
+                    reason: Reason::UnknownEndpoint,
+                    field: names.endpoint.into(),
+                    problem: "endpoint not found".to_owned(),
+                }),
+            }
+        }
+        EventKind::Fanout => match owner {
+            Some(owner) => Ok((Target::Fanout(owner), None)),
+            None => Err(Undecodable::field(names.owner, "is required: the owner of the endpoints")),
+        },
+        EventKind::Broadcast => Ok((Target::Broadcast, None)),
+        EventKind::Dynamic => match dynamic {
+            Some(dynamic) => register(&dynamic, project, snapshot),
+            None => Err(Undecodable {
+                reason: Reason::UnknownKind,
+                field: "kind".into(),
+                problem: "`dynamic` needs the contract's envelope: say single, fanout or broadcast"
+                    .to_owned(),
+            }),
+        },
+    }
+}
+
+fn register(
+    dynamic: &Dynamic,
+    project: ProjectId,
+    snapshot: &Snapshot,
+) -> Result<(Target, Option<DynamicEndpoint>), Undecodable> {
+    let text = dynamic
+        .url
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| Undecodable::field("url", "is required: where to send the event"))?;
+    let url: Url =
+        text.parse().map_err(|error| Undecodable::field("url", format!("is not a URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https")
+        || !url.has_host()
+        || url.username() != ""
+        || url.password().is_some()
+    {
+        return Err(Undecodable::field("url", "must be an https URL without user information"));
+    }
+    if let Some(endpoint) = snapshot.endpoint_by_url(project, url.as_str()) {
+        return Ok((Target::Dynamic(endpoint.id), None));
+    }
+    let patterns: Result<Vec<TypePattern>, _> =
+        dynamic.event_types.iter().flatten().map(|text| text.parse()).collect();
+    let mut event_types =
+        patterns.map_err(|error: PatternError| Undecodable::field("event_types", error.to_string()))?;
+    if event_types.is_empty() {
+        event_types.push(TypePattern::Any);
+    }
+    let secret = dynamic.secret.as_deref().filter(|text| !text.is_empty());
+    if let Some(text) = secret {
+        SigningKey::parse(text).map_err(|error| Undecodable::field("secret", error.to_string()))?;
+    }
+    let id = EndpointId::derive(project, url.as_str());
+    let secret = secret.map(|text| Secret::new(text.to_owned()));
+    Ok((Target::Dynamic(id), Some(DynamicEndpoint { id, project, url, secret, event_types })))
+}
