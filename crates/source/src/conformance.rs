@@ -99,6 +99,12 @@ pub trait Harness: Send {
         ready(BTreeMap::new())
     }
 
+    /// Whether the broker keeps one position per log in place of a state per message: what stands behind a message
+    /// that is unsettled is then left with it, however it was settled.
+    fn keeps_a_position(&self) -> bool {
+        false
+    }
+
     /// How many messages the flow test sends; less for a slow stand-in of a broker.
     fn flow_count(&self) -> usize {
         10_000

@@ -38,7 +38,15 @@ impl ChaosProxy {
     /// # Panics
     /// When the loopback has no free port.
     pub async fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
+        Self::start_at("127.0.0.1:0", upstream).await
+    }
+
+    /// As [`Self::start`], on an address of the caller's: for servers that tell their clients where to connect.
+    ///
+    /// # Panics
+    /// When somebody else listens there.
+    pub async fn start_at(addr: &str, upstream: &str) -> Self {
+        let listener = TcpListener::bind(addr).await.expect("a free loopback port");
         let addr = listener.local_addr().expect("a bound listener has an address");
         let (mode, cuts) = (watch::Sender::new(Mode::Forward), watch::Sender::new(0));
         let accepted = Arc::new(AtomicUsize::new(0));

@@ -15,6 +15,7 @@
 //! | [`clock`] | a [`longshore_core::Clock`] on tokio's time, which tests can pause |
 //! | [`database`] | a database of its own for each test |
 //! | [`gateway`] | the `longshore` binary as a child process, killed and restarted |
+//! | `kafka` | topics of its own for each test, transactions, what a group has left (feature `kafka`) |
 //! | [`memory`] | the store's two ports in memory, with fault knobs |
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
 //! | [`publication`] | a message about to be published, as every broker has it |
@@ -30,6 +31,8 @@ pub mod chaos;
 pub mod clock;
 pub mod database;
 pub mod gateway;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 pub mod publication;
 pub mod rabbitmq;

@@ -103,6 +103,15 @@ impl OwnServers {
         self.variable(kind.variable())
     }
 
+    /// The addresses for `LONGSHORE_TEST_KAFKA_BROKERS`.
+    ///
+    /// # Panics
+    /// When Kafka was not started.
+    #[must_use]
+    pub fn kafka_brokers(&self) -> &str {
+        self.variable("LONGSHORE_TEST_KAFKA_BROKERS")
+    }
+
     /// Stops a server and returns when it is gone.
     ///
     /// # Panics

@@ -33,7 +33,8 @@ pub(super) async fn a_dropped_message_is_not_gone<H: Harness>(harness: &mut H) {
 
     let closed = timeout(LIMIT, closing).await.expect("close did not see the dropped token");
     assert!(matches!(closed, Ok(Ok(()))), "close failed: {closed:?}");
-    assert_eq!(harness.left().await, 1, "a message whose token was dropped is gone");
+    let left = if harness.keeps_a_position() { 2 } else { 1 };
+    assert_eq!(harness.left().await, left, "a message whose token was dropped is gone");
 }
 
 pub(super) async fn a_dropped_message_comes_again<H: Harness>(harness: &mut H) {
@@ -102,7 +103,9 @@ pub(super) async fn any_order_of_settling_is_right<H: Harness>(harness: &mut H) 
 
     let closed = timeout(LIMIT, closing).await.expect("close did not return");
     assert!(matches!(closed, Ok(Ok(()))), "close failed: {closed:?}");
-    assert_eq!(harness.left().await, 1, "exactly the one that was not acknowledged must be left");
+    // The last one was acknowledged, and stands behind the one that was not.
+    let left = if harness.keeps_a_position() { 2 } else { 1 };
+    assert_eq!(harness.left().await, left, "exactly what was not acknowledged must be left");
 }
 
 pub(super) async fn close_waits_for_tokens_and_flushes<H: Harness>(harness: &mut H) {
