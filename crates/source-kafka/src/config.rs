@@ -221,7 +221,10 @@ impl KafkaConfig {
         for broker in &self.brokers {
             let port = broker.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
             if !matches!(port, Some((host, Ok(_))) if !host.is_empty() && !host.contains(['/', ',', ' '])) {
-                return Err(ConfigError::new("brokers", format!("holds `{broker}`, which is not `host:port`")));
+                return Err(ConfigError::new(
+                    "brokers",
+                    format!("holds `{broker}`, which is not `host:port`"),
+                ));
             }
         }
         let names = self.named_topics();
@@ -233,7 +236,10 @@ impl KafkaConfig {
                 ));
             }
             Some(_) if !names.is_empty() => {
-                return Err(ConfigError::new("topic_pattern", "is given beside topic names; give one of them"));
+                return Err(ConfigError::new(
+                    "topic_pattern",
+                    "is given beside topic names; give one of them",
+                ));
             }
             Some(pattern) if pattern.is_empty() || Regex::new(pattern).is_err() => {
                 return Err(ConfigError::new("topic_pattern", "is not a regular expression"));
@@ -245,8 +251,9 @@ impl KafkaConfig {
             let legal = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
             if name.is_empty() || name.len() > 249 || !name.chars().all(legal) || matches!(name, "." | "..") {
                 let field = if self.topic_name.as_deref() == Some(name) { "topic_name" } else { "topics" };
-                let problem =
-                    format!("holds `{name}`: a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -");
+                let problem = format!(
+                    "holds `{name}`: a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"
+                );
                 return Err(ConfigError::new(field, problem));
             }
         }

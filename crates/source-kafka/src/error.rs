@@ -41,7 +41,9 @@ pub(crate) fn explain(error: &KafkaError, doing: &str, reason: &str) -> SourceEr
         ) => SourceError::Denied(text),
         Some(Code::UnsupportedSASLMechanism) => SourceError::Misconfigured(text),
         // TLS 1.3 tells a client that its certificate is missing or unknown only after the handshake.
-        Some(Code::SSL) if text.contains("alert") => SourceError::Denied(format!("{text} (client certificate?)")),
+        Some(Code::SSL) if text.contains("alert") => {
+            SourceError::Denied(format!("{text} (client certificate?)"))
+        }
         Some(Code::SSL) => SourceError::Misconfigured(format!("{text} (`tls.ca_file`?)")),
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) => {
             SourceError::Misconfigured(format!("{text}: create the topic, or name another"))

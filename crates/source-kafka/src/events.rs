@@ -113,10 +113,13 @@ impl ClientContext for Events {
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values() {
                 let end = if committed_only { partition.ls_offset } else { partition.hi_offset };
-                let seen = Seen { next: partition.next_offset, end, high: partition.hi_offset, fetched: partition.fetchq_cnt };
-                if let Some(behind) =
-                    ledger.seen(&topic.topic, partition.partition, seen, self.is_paused())
-                {
+                let seen = Seen {
+                    next: partition.next_offset,
+                    end,
+                    high: partition.hi_offset,
+                    fetched: partition.fetchq_cnt,
+                };
+                if let Some(behind) = ledger.seen(&topic.topic, partition.partition, seen, self.is_paused()) {
                     *lag.get_or_insert(0) += behind;
                 }
             }
@@ -171,7 +174,6 @@ fn out_of_range(message: &str) -> Option<(&str, i32)> {
     let topic = topic.rsplit_once(' ').map_or(topic, |(_, topic)| topic);
     Some((topic, partition.parse().ok()?))
 }
-
 
 #[cfg(test)]
 mod tests {

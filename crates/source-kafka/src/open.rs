@@ -75,7 +75,8 @@ pub(crate) async fn check(config: &KafkaConfig) -> Result<Vec<String>, SourceErr
 
 /// The names of the topics: one that must exist, or all there are.
 fn look_up(consumer: &BaseConsumer<Events>, topic: Option<&str>) -> Result<Vec<String>, SourceError> {
-    let doing = topic.map_or_else(|| "looking up topics".to_owned(), |topic| format!("looking up topic `{topic}`"));
+    let doing =
+        topic.map_or_else(|| "looking up topics".to_owned(), |topic| format!("looking up topic `{topic}`"));
     let deadline = Instant::now() + CONNECT;
     loop {
         // Serves what comes before a connection: tokens, and what is wrong.
@@ -88,7 +89,9 @@ fn look_up(consumer: &BaseConsumer<Events>, topic: Option<&str>) -> Result<Vec<S
                     found.error().filter(|_| named).map(|code| KafkaError::MetadataFetch(code.into()))
                 });
                 match failed {
-                    None => return Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()),
+                    None => {
+                        return Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect());
+                    }
                     Some(error) if is_passing(&error) => error,
                     Some(error) => return Err(explain(&error, &doing, "")),
                 }
@@ -111,11 +114,7 @@ fn is_passing(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::LeaderNotAvailable))
 }
 
-fn look_at_group(
-    consumer: &BaseConsumer<Events>,
-    shared: &Shared,
-    topic: &str,
-) -> Result<(), SourceError> {
+fn look_at_group(consumer: &BaseConsumer<Events>, shared: &Shared, topic: &str) -> Result<(), SourceError> {
     let group = shared.config.group(&shared.context);
     let doing = format!("looking up group `{group}`");
     let mut wanted = TopicPartitionList::new();
@@ -141,7 +140,8 @@ fn warnings(config: &KafkaConfig) -> Vec<String> {
     }
     if config.offset_reset == OffsetReset::Latest {
         warnings.push(
-            "`offset_reset = \"latest\"` passes over what was published before the group's first start".to_owned(),
+            "`offset_reset = \"latest\"` passes over what was published before the group's first start"
+                .to_owned(),
         );
     }
     warnings

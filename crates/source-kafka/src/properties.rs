@@ -7,9 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-use crate::config::{
-    Assignment, AuthType, GroupProtocol, Hash, Isolation, KafkaConfig, OffsetReset,
-};
+use crate::config::{Assignment, AuthType, GroupProtocol, Hash, Isolation, KafkaConfig, OffsetReset};
 use crate::error::ConfigError;
 
 /// How often librdkafka reports its statistics, from which lag comes.

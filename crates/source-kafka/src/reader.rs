@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_source::SourceError;
+use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::Message as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -221,9 +221,9 @@ impl Reader {
         // Outside the lock: this is where the work is.
         let mut records = Vec::with_capacity(round.len());
         for message in round {
-            let place = found.iter().find(|(topic, number, _)| {
-                *number == message.partition() && *topic == message.topic()
-            });
+            let place = found
+                .iter()
+                .find(|(topic, number, _)| *number == message.partition() && *topic == message.topic());
             if let Some((topic, _, Some((claim, log)))) = place {
                 records.extend(Record::copy(message, *claim, topic, log, skip_tombstones));
             }
@@ -247,7 +247,10 @@ impl Reader {
                 self.shared.end(Some(explain(error, &doing, "")));
             }
             Some(Code::PollExceeded) => {
-                tracing::warn!(source.name = name, "this process stood still for too long and left the group; joining again");
+                tracing::warn!(
+                    source.name = name,
+                    "this process stood still for too long and left the group; joining again"
+                );
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 let (code, reason) = match self.consumer.client().fatal_error() {
@@ -349,7 +352,9 @@ impl Reader {
             .shared
             .ledger()
             .partitions()
-            .filter(|(_, partition)| *partition.topic == *topic && only.is_none_or(|only| partition.number == only))
+            .filter(|(_, partition)| {
+                *partition.topic == *topic && only.is_none_or(|only| partition.number == only)
+            })
             .map(|(claim, partition)| (claim, partition.number))
             .collect();
         if places.is_empty() {
@@ -382,10 +387,17 @@ impl Reader {
         }
         let Some(stalled) = self.watchdog.look(&self.consumer, &self.shared) else { return };
         self.shared.stalls.increment(1);
-        tracing::error!(source.name = self.shared.context.name, partition = stalled, "a partition has stalled; building the consumer anew");
-        let problem = format!("partition `{stalled}` has records and yields none; the consumer is built anew");
+        tracing::error!(
+            source.name = self.shared.context.name,
+            partition = stalled,
+            "a partition has stalled; building the consumer anew"
+        );
+        let problem =
+            format!("partition `{stalled}` has records and yields none; the consumer is built anew");
         self.shared.context.status.failing(&problem);
-        match open(&self.shared).and_then(|(consumer, _)| subscribe(&consumer, &self.shared).map(|()| consumer)) {
+        match open(&self.shared)
+            .and_then(|(consumer, _)| subscribe(&consumer, &self.shared).map(|()| consumer))
+        {
             Ok(consumer) => {
                 self.commit(CommitMode::Sync);
                 drop(std::mem::replace(&mut self.consumer, consumer));

@@ -30,12 +30,7 @@ const STALE: &str = "longshore stale=";
 pub(crate) type Place = (String, i32);
 
 impl ConsumerContext for Events {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        what: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let places = places(list);
         self.shared.rebalances.increment(1);
@@ -75,7 +70,12 @@ impl ConsumerContext for Events {
 impl Events {
     fn revoked(&self, consumer: &BaseConsumer<Self>, places: &[Place]) {
         let lost = consumer.assignment_lost();
-        tracing::info!(source.name = self.shared.context.name, count = places.len(), lost, "partitions revoked");
+        tracing::info!(
+            source.name = self.shared.context.name,
+            count = places.len(),
+            lost,
+            "partitions revoked"
+        );
         let places: HashSet<&Place> = places.iter().collect();
         let among = |topic: &str, number: i32| places.contains(&(topic.to_owned(), number));
         if lost {
@@ -85,7 +85,8 @@ impl Events {
         self.shared.ledger().withhold(among);
         let deadline = Instant::now() + self.patience();
         while !self.shared.is_to_finish() && self.shared.ledger().is_out(among) {
-            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
                 break;
             };
             self.shared.wait(left.min(Duration::from_millis(50)), |ledger| !ledger.is_out(among));

@@ -123,9 +123,7 @@ fn headers(message: &BorrowedMessage<'_>) -> Headers {
     let Some(headers) = message.headers() else { return Headers::new() };
     let value = |value: Option<&[u8]>| match value {
         None => "null".to_owned(),
-        Some(bytes) => {
-            std::str::from_utf8(bytes).map_or_else(|_| STANDARD.encode(bytes), str::to_owned)
-        }
+        Some(bytes) => std::str::from_utf8(bytes).map_or_else(|_| STANDARD.encode(bytes), str::to_owned),
     };
     headers.iter().map(|header| (header.key.to_owned(), value(header.value))).collect()
 }

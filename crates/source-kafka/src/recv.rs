@@ -4,9 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_source::{
-    Context, Features, Message, Slots, Source, SourceError, Tracker, in_flight_bytes,
-};
+use longshore_source::{Context, Features, Message, Slots, Source, SourceError, Tracker, in_flight_bytes};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -141,7 +139,9 @@ impl Source for KafkaSource {
         self.shared.finish();
         match timeout(GOODBYE, &mut self.over).await {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(SourceError::Disconnected("the last positions could not be committed".to_owned())),
+            Ok(Ok(false)) => {
+                Err(SourceError::Disconnected("the last positions could not be committed".to_owned()))
+            }
             Ok(Err(_)) => Err(SourceError::Disconnected("the reading thread broke off".to_owned())),
             Err(_) => Err(SourceError::Disconnected("closing: no answer in time".to_owned())),
         }

@@ -35,7 +35,9 @@ impl Watchdog {
         let silent: Vec<_> = shared
             .ledger()
             .partitions()
-            .filter(|(_, partition)| partition.rewind_at.is_none() && partition.last_read.elapsed() >= self.patience)
+            .filter(|(_, partition)| {
+                partition.rewind_at.is_none() && partition.last_read.elapsed() >= self.patience
+            })
             .map(|(claim, partition)| {
                 (claim, partition.topic.to_string(), partition.number, partition.known_end())
             })

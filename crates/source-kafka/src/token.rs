@@ -100,7 +100,10 @@ fn claims(token: &str) -> Claims {
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
-#[expect(clippy::disallowed_methods, reason = "librdkafka wants to know when a token ends, by the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "librdkafka wants to know when a token ends, by the wall clock"
+)]
 fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     millis(now.unwrap_or_default())

@@ -84,6 +84,11 @@ pub trait Harness: Send {
     /// for a source that replies, when they are on their way: it does not wait for the answers.
     fn publish(&mut self, bodies: Vec<String>) -> impl Future<Output = ()> + Send;
 
+    /// As [`Harness::publish`], in such a way that the broker keeps the order: with one key, where order is kept per key.
+    fn publish_in_order(&mut self, bodies: Vec<String>) -> impl Future<Output = ()> + Send {
+        self.publish(bodies)
+    }
+
     /// Breaks every connection of the sources on the current queue, so that they have to connect anew. False when
     /// that cannot be done here.
     fn break_connections(&mut self) -> impl Future<Output = bool> + Send;

@@ -85,7 +85,17 @@ impl fmt::Display for BrokerKind {
 pub enum Queue {
     /// A queue on RabbitMQ, classic or quorum.
     RabbitMq(Box<RabbitQueue>),
+    /// A topic on Kafka, of [`PARTITIONS`].
+    #[cfg(feature = "kafka")]
+    Kafka(crate::kafka::TestTopic),
+    /// A queue of an SQS server.
+    #[cfg(feature = "sqs")]
+    Sqs(crate::sqs::TestQueue),
 }
+
+/// Partitions of a topic: more than consumers of a test, fewer than would cost time.
+#[cfg(feature = "kafka")]
+pub const PARTITIONS: i32 = 4;
 
 impl Queue {
     /// Makes one on the server that the environment names.
@@ -104,9 +114,13 @@ impl Queue {
         match kind {
             BrokerKind::RabbitMq => Self::rabbitmq(server, QueueKind::Classic).await,
             BrokerKind::Quorum => Self::rabbitmq(server, QueueKind::Quorum).await,
-            BrokerKind::Kafka | BrokerKind::Sqs | BrokerKind::PubSub => {
-                panic!("the test kit was built without {kind}: name its feature")
+            #[cfg(feature = "kafka")]
+            BrokerKind::Kafka => {
+                Self::Kafka(crate::kafka::Kafka::connect_to(server).await.topic(PARTITIONS).await)
             }
+            #[cfg(feature = "sqs")]
+            BrokerKind::Sqs => Self::Sqs(crate::sqs::Sqs::connect_to(server).await.queue().await),
+            other => panic!("the test kit was built without {other}: name its feature"),
         }
     }
 
@@ -122,6 +136,10 @@ impl Queue {
                 QueueKind::Quorum => BrokerKind::Quorum,
                 _ => BrokerKind::RabbitMq,
             },
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => BrokerKind::Kafka,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(_) => BrokerKind::Sqs,
         }
     }
 
@@ -130,6 +148,10 @@ impl Queue {
     pub fn name(&self) -> &str {
         match self {
             Self::RabbitMq(queue) => queue.name(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.name(),
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => queue.name(),
         }
     }
 
@@ -138,6 +160,10 @@ impl Queue {
     pub fn settings(&self) -> Value {
         match self {
             Self::RabbitMq(queue) => queue.settings(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.settings(),
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => queue.settings(),
         }
     }
 
@@ -146,6 +172,10 @@ impl Queue {
     pub fn authority(&self) -> &str {
         match self {
             Self::RabbitMq(queue) => ChaosProxy::authority(queue.url()),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.brokers(),
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => ChaosProxy::authority(queue.server().endpoint()),
         }
     }
 
@@ -162,6 +192,10 @@ impl Queue {
     pub async fn publish(&self, messages: impl IntoIterator<Item = Publication>) {
         match self {
             Self::RabbitMq(queue) => queue.publish(messages).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.publish(messages).await,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => queue.publish(messages).await,
         }
     }
 
@@ -170,6 +204,16 @@ impl Queue {
     pub async fn try_publish(&self, messages: Vec<Publication>) -> Vec<bool> {
         match self {
             Self::RabbitMq(queue) => queue.try_publish(messages).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => {
+                let (topic, count) = (topic.clone(), messages.len());
+                all_or_none(count, async move { topic.publish(messages).await }).await
+            }
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => {
+                let (queue, count) = (queue.clone(), messages.len());
+                all_or_none(count, async move { queue.publish(messages).await }).await
+            }
         }
     }
 
@@ -181,6 +225,10 @@ impl Queue {
     pub async fn left(&self) -> u64 {
         match self {
             Self::RabbitMq(queue) => queue.left().await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.left(topic.name()).await,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => queue.left().await,
         }
     }
 
@@ -192,6 +240,8 @@ impl Queue {
     pub async fn drain(&self, count: u64) -> Option<Duration> {
         match self {
             Self::RabbitMq(queue) => Some(queue.drain(count).await),
+            #[cfg(any(feature = "kafka", feature = "sqs"))]
+            _ => None,
         }
     }
 
@@ -202,8 +252,18 @@ impl Queue {
     pub async fn remove(&self) {
         match self {
             Self::RabbitMq(queue) => queue.remove().await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.delete().await,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => queue.clone().delete().await,
         }
     }
+}
+
+/// What a handle confirms as a whole: when it gives up, which it says by a panic, nothing counts as confirmed.
+#[cfg(any(feature = "kafka", feature = "sqs"))]
+async fn all_or_none(count: usize, publishing: impl Future<Output = ()> + Send + 'static) -> Vec<bool> {
+    vec![tokio::spawn(publishing).await.is_ok(); count]
 }
 
 /// The same settings with another `host:port` in every text.

@@ -22,6 +22,7 @@
 //! | [`record`] | what a fault test saw, for the table of `docs/reliability.md` |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
+//! | `sqs` | with the feature `sqs`: queues of its own for each test on an SQS server, publishing, depth |
 
 #![expect(clippy::panic, reason = "a test whose surroundings are broken has no better answer")]
 #![expect(clippy::print_stderr, reason = "what a failed test needs to be understood goes to its output")]
@@ -39,6 +40,8 @@ pub mod rabbitmq;
 pub mod receiver;
 pub mod record;
 pub mod servers;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 mod unique;
 
 pub use unique::free_addr;

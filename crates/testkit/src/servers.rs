@@ -112,6 +112,15 @@ impl OwnServers {
         self.variable("LONGSHORE_TEST_KAFKA_BROKERS")
     }
 
+    /// The URL for `LONGSHORE_TEST_SQS_ENDPOINT`.
+    ///
+    /// # Panics
+    /// When the SQS server was not started.
+    #[must_use]
+    pub fn sqs_endpoint(&self) -> &str {
+        self.variable("LONGSHORE_TEST_SQS_ENDPOINT")
+    }
+
     /// Stops a server and returns when it is gone.
     ///
     /// # Panics

@@ -122,7 +122,10 @@ impl OauthBearer {
             return Err(ConfigError::new("auth.oauthbearer", problem));
         }
         let Some(endpoint) = &self.token_endpoint else { return Ok(()) };
-        if !matches!(url::Url::parse(endpoint).map(|url| url.scheme().to_owned()).as_deref(), Ok("https" | "http")) {
+        if !matches!(
+            url::Url::parse(endpoint).map(|url| url.scheme().to_owned()).as_deref(),
+            Ok("https" | "http")
+        ) {
             return Err(ConfigError::new("auth.oauthbearer.token_endpoint", "is not an http(s) URL"));
         }
         if self.client_id.is_empty() {

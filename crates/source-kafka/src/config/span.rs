@@ -23,8 +23,9 @@ pub(super) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
 fn duration<E: Error>(span: Span) -> Result<Duration, E> {
     match span {
         Span::Seconds(seconds) => Ok(Duration::from_secs(seconds)),
-        Span::Text(text) => parse(&text)
-            .ok_or_else(|| E::custom(format!("`{text}` is not a length of time such as `500ms`, `30s` or `5m`"))),
+        Span::Text(text) => parse(&text).ok_or_else(|| {
+            E::custom(format!("`{text}` is not a length of time such as `500ms`, `30s` or `5m`"))
+        }),
     }
 }
 

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::support::{LIMIT, ack, bodies, close, commits, config, eventually, is_quiet, many, none, numbers, source, take};
+use crate::support::{
+    LIMIT, ack, bodies, close, commits, config, eventually, is_quiet, many, none, numbers, source, take,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ack_that_comes_after_the_partition_has_gone_commits_nothing() {
@@ -100,11 +102,16 @@ async fn ten_joins_and_leaves(over: Value) {
     let whole: BTreeSet<usize> = (0..EACH).collect();
     loop {
         let seen = seen.lock().unwrap().clone();
-        let done = seen.values().filter(|numbers| numbers.iter().copied().collect::<BTreeSet<_>>() == whole).count();
+        let done =
+            seen.values().filter(|numbers| numbers.iter().copied().collect::<BTreeSet<_>>() == whole).count();
         if done == PARTITIONS as usize {
             break;
         }
-        assert!(begun.elapsed() < LIMIT, "lost: {:?}", seen.iter().map(|(log, n)| (log, n.len())).collect::<Vec<_>>());
+        assert!(
+            begun.elapsed() < LIMIT,
+            "lost: {:?}",
+            seen.iter().map(|(log, n)| (log, n.len())).collect::<Vec<_>>()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for (stop, task) in members {
@@ -113,7 +120,8 @@ async fn ten_joins_and_leaves(over: Value) {
     }
     for (log, numbers) in seen.lock().unwrap().iter() {
         let mut firsts = BTreeSet::new();
-        let first_times: Vec<usize> = numbers.iter().copied().filter(|number| firsts.insert(*number)).collect();
+        let first_times: Vec<usize> =
+            numbers.iter().copied().filter(|number| firsts.insert(*number)).collect();
         assert!(first_times.is_sorted(), "out of order in {log}");
     }
     assert_eq!(topic.left(topic.name()).await, 0);

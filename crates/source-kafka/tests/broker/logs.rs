@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use crate::support::{
-    LIMIT, Stored, ack, bodies, close, commits, config, connect, eventually, is_quiet, many, none, numbers, source,
-    take,
+    LIMIT, Stored, ack, bodies, close, commits, config, connect, eventually, is_quiet, many, none, numbers,
+    source, take,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,7 +290,8 @@ async fn a_long_backlog_is_bounded_in_memory_and_the_member_stays() {
     topic.publish((0..100_000).map(|_| Publication::new(body.clone()))).await;
     let context = Context::new("kafka", "orders");
     let status = context.status.clone();
-    let config = config(&topic, json!({ "max_in_flight": 100, "max_poll_interval": "6s", "session_timeout": "6s" }));
+    let config =
+        config(&topic, json!({ "max_in_flight": 100, "max_poll_interval": "6s", "session_timeout": "6s" }));
     let before = resident_kb();
     let mut source = longshore_source_kafka::connect(config, context).await.unwrap();
     let first = take(&mut source, 100).await;

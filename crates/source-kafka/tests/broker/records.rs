@@ -22,7 +22,10 @@ async fn a_message_says_where_it_comes_from() {
     let (bare, full) = (&messages[0], &messages[1]);
     let position = &full.position;
     assert_eq!(text(full), "body");
-    assert_eq!(full.headers, [("x-kind".to_owned(), "test".to_owned()), ("größe".to_owned(), "µ".to_owned())]);
+    assert_eq!(
+        full.headers,
+        [("x-kind".to_owned(), "test".to_owned()), ("größe".to_owned(), "µ".to_owned())]
+    );
     assert_eq!((position.key.as_deref(), position.label.as_deref()), (Some("order-7"), Some("order-7")));
     assert_eq!((position.timestamp_ms, position.address.as_str()), (Some(1_700_000_000_123), topic.name()));
     let offset = position.offset.as_ref().unwrap();
@@ -130,7 +133,8 @@ async fn compaction_leaves_gaps_that_do_not_hold_the_position() {
     let messages = crate::support::eventually("compaction", async || {
         topic.publish([lone(next)]).await;
         next += 1;
-        let mut source = source(&topic, json!({ "consumer_group_id": format!("{}-{next}", topic.name()) })).await;
+        let mut source =
+            source(&topic, json!({ "consumer_group_id": format!("{}-{next}", topic.name()) })).await;
         let first = take(&mut source, 1).await;
         // The 50 of one key have become one.
         let compacted = numbers(&first)[0] >= 40;

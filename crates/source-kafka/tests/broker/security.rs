@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use crate::support::{ack, bodies, close, config, connect, none, numbers, source, take};
 
 fn given(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: start Kafka with `scripts/servers up DIR kafka`"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: start Kafka with `scripts/servers up DIR kafka`"))
 }
 
 async fn reads(topic: &TestTopic, over: Value) {
@@ -111,9 +112,11 @@ async fn token_endpoint(lifetime: Duration) -> (String, Arc<AtomicUsize>) {
             // us:er / pass&word, each form-encoded.
             let known = asked.contains("authorization: Basic dXMlM0FlcjpwYXNzJTI2d29yZA==");
             let good = known && asked.contains("grant_type=client_credentials");
-            let body = json!({ "access_token": token(lifetime), "expires_in": lifetime.as_secs() }).to_string();
+            let body =
+                json!({ "access_token": token(lifetime), "expires_in": lifetime.as_secs() }).to_string();
             let status = if good { "200 OK" } else { "401 Unauthorized" };
-            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             let _ = client.write_all(format!("{head}{body}").as_bytes()).await;
             counted.fetch_add(1, Ordering::SeqCst);
         }
@@ -198,7 +201,10 @@ async fn a_check_says_what_is_wrong_and_joins_nothing() {
     assert!(warned[0].contains("latest"), "{warned:?}");
 
     let missing = check(&config(&topic, json!({ "topic_name": "no-such-topic" }))).await.unwrap_err();
-    assert!(matches!(&missing, SourceError::Misconfigured(said) if said.contains("no-such-topic")), "{missing}");
+    assert!(
+        matches!(&missing, SourceError::Misconfigured(said) if said.contains("no-such-topic")),
+        "{missing}"
+    );
     let nowhere = check(&config(&topic, json!({ "brokers": ["127.0.0.1:1"] }))).await.unwrap_err();
     assert!(matches!(nowhere, SourceError::Disconnected(_)), "{nowhere}");
     topic.delete().await;

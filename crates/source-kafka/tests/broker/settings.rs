@@ -42,7 +42,10 @@ fn what_cannot_work_is_named() {
         (json!({ "auth": { "type": "plain", "password": "p" } }), "`auth.username`"),
         (json!({ "auth": { "type": "plain", "username": "u" } }), "`auth.password`"),
         (json!({ "auth": { "type": "oauthbearer" } }), "`auth.oauthbearer`"),
-        (json!({ "auth": { "type": "oauthbearer", "oauthbearer": { "token_endpoint": "nowhere" } } }), "token_endpoint"),
+        (
+            json!({ "auth": { "type": "oauthbearer", "oauthbearer": { "token_endpoint": "nowhere" } } }),
+            "token_endpoint",
+        ),
         (json!({ "tls": { "cert_file": "c.pem" } }), "`tls.key_file`"),
         (json!({ "properties": { "enable.auto.commit": "true" } }), "`enable.auto.commit`"),
         (json!({ "properties": { "no.such.thing": "1" } }), "`no.such.thing`"),

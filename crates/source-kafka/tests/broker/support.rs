@@ -90,10 +90,7 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
 
 /// Waits until a group has committed these offsets.
 pub(crate) async fn commits(topic: &TestTopic, offsets: &[Option<i64>]) {
-    eventually("the commit", async || {
-        (topic.committed(topic.name()).await == offsets).then_some(())
-    })
-    .await;
+    eventually("the commit", async || (topic.committed(topic.name()).await == offsets).then_some(())).await;
 }
 
 /// What the store would know.

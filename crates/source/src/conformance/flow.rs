@@ -91,7 +91,7 @@ pub(super) async fn messages_come_in_order<H: Harness>(harness: &mut H) {
     const COUNT: usize = 100;
     harness.fresh_queue().await;
     let mut source = harness.connect(slots(30)).await;
-    harness.publish(bodies(COUNT)).await;
+    harness.publish_in_order(bodies(COUNT)).await;
 
     let mut seen = Vec::new();
     while seen.len() < COUNT {
