@@ -67,7 +67,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Run { dir, broker, keep, places } => {
             let mut ended = signal(SignalKind::terminate())?;
-            let channel = Channel::open(broker).await;
+            let channel = Channel::open(broker).await?;
             let database = prepare::database(&name, &postgres).await?;
             let is_well = tokio::select! {
                 is_well = Box::pin(play(&dir, &channel, database, &places, keep)) => is_well?,

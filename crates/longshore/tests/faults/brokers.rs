@@ -2,6 +2,7 @@
 
 use longshore_testkit::broker::BrokerKind;
 use longshore_testkit::chaos::ChaosProxy;
+use serde_json::json;
 
 use crate::stage::Stage;
 
@@ -39,25 +40,45 @@ pub(crate) const fn rate(kind: BrokerKind) -> u64 {
 /// A source whose acknowledgements can be kept from the broker while messages come in.
 #[derive(Debug)]
 pub(crate) struct Held {
-    proxy: ChaosProxy,
+    /// None on Kafka, whose clients go to the address that the broker itself names: there the positions are committed
+    /// so seldom that what comes in right after a commit is not acknowledged for long.
+    proxy: Option<ChaosProxy>,
 }
 
 impl Stage {
     /// As [`Stage::subscribe`], prepared for [`Held::hold`].
     pub(crate) async fn subscribe_held(&self) -> Held {
-        Held { proxy: self.subscribe_through_proxy().await }
+        if self.queue.kind() == BrokerKind::Kafka {
+            let mut settings = self.queue.settings();
+            settings["commit_interval"] = json!("10s");
+            self.subscribe_with(&settings).await;
+            return Held { proxy: None };
+        }
+        Held { proxy: Some(self.subscribe_through_proxy().await) }
     }
 }
 
 impl Held {
-    /// From now on the broker hears nothing of what is done.
+    /// From now on the broker hears nothing of what is done. On Kafka: call it when everything is committed.
     pub(crate) fn hold(&self) {
-        self.proxy.stall_upstream();
+        if let Some(proxy) = &self.proxy {
+            proxy.stall_upstream();
+        }
     }
 
     /// What was kept back is lost; from now on everything passes again.
     pub(crate) fn release(&self) {
-        self.proxy.cut();
-        self.proxy.restore();
+        if let Some(proxy) = &self.proxy {
+            proxy.cut();
+            proxy.restore();
+        }
+    }
+}
+
+/// As many messages as come in while acknowledgements are held: over HTTP, what the polls that wait already bring.
+pub(crate) const fn incoming(kind: BrokerKind) -> u64 {
+    match kind {
+        BrokerKind::Sqs => 10,
+        _ => 90,
     }
 }

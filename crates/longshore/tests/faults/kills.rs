@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 
-use crate::brokers::{on, rate};
+use crate::brokers::{incoming, on, rate};
 use crate::load::{Identity, Load, Published, broadcast};
 use crate::record;
 use crate::stage::{Endpoint, LEASE, PATIENCE, Stage, metric};
@@ -55,8 +55,7 @@ async fn kills_at_random_moments_lose_and_double_nothing(kind: BrokerKind) {
 }
 
 async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: BrokerKind) {
-    const MESSAGES: u64 = 90;
-    let stage = Stage::new(kind).await;
+    let (messages, stage) = (incoming(kind), Stage::new(kind).await);
     let held = stage.subscribe_held().await;
     let mut gateway = stage.setup().start().await;
     stage.queue.publish([broadcast(0)]).await;
@@ -64,22 +63,22 @@ async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: B
     stage.depth_is(0).await;
 
     held.hold();
-    stage.queue.publish((1..=MESSAGES).map(broadcast)).await;
-    stage.count_reaches("SELECT count(*) FROM events", MESSAGES as i64 + 1).await;
+    stage.queue.publish((1..=messages).map(broadcast)).await;
+    stage.count_reaches("SELECT count(*) FROM events", messages as i64 + 1).await;
     gateway.kill_9().await;
     held.release();
     // The broker has every one of them back, so every one is delivered again.
-    stage.depth_is(MESSAGES).await;
+    stage.depth_is(messages).await;
     gateway.restart().await;
     stage.depth_is(0).await;
-    let published = Published::of(0..=MESSAGES);
+    let published = Published::of(0..=messages);
     stage.settle(published.confirmed.len(), PATIENCE).await;
 
     let redelivered = metric(&gateway, "ingest_messages_redelivered_total").await;
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
     tally.pass(&stage, record::KILL, format!("{redelivered} delivered again and recognised"));
-    assert_eq!(redelivered, MESSAGES as f64);
-    assert_eq!(stage.count("SELECT count(*) FROM deliveries").await, MESSAGES as i64 + 1);
+    assert_eq!(redelivered, messages as f64);
+    assert_eq!(stage.count("SELECT count(*) FROM deliveries").await, messages as i64 + 1);
     stage.queue.remove().await;
 }
 
