@@ -68,7 +68,7 @@ async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: B
     gateway.kill_9().await;
     held.release();
     // The broker has every one of them back, so every one is delivered again.
-    stage.depth_is(messages).await;
+    stage.depth_reaches(messages).await;
     gateway.restart().await;
     stage.depth_is(0).await;
     let published = Published::of(0..=messages);
@@ -77,7 +77,9 @@ async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: B
     let redelivered = metric(&gateway, "ingest_messages_redelivered_total").await;
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
     tally.pass(&stage, record::KILL, format!("{redelivered} delivered again and recognised"));
-    assert_eq!(redelivered, messages as f64);
+    // The first one too, if its acknowledgement was still under way.
+    let expected = messages as f64..=messages as f64 + 1.0;
+    assert!(expected.contains(&redelivered), "{redelivered} of {messages} came again");
     assert_eq!(stage.count("SELECT count(*) FROM deliveries").await, messages as i64 + 1);
     stage.queue.remove().await;
 }

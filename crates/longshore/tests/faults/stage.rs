@@ -147,10 +147,19 @@ impl Stage {
 
     /// Waits until that many messages are left at the broker.
     pub(crate) async fn depth_is(&self, wanted: u64) {
+        self.depth_becomes(&format!("{wanted}"), |depth| depth == wanted).await;
+    }
+
+    /// Waits until at least that many messages are left at the broker.
+    pub(crate) async fn depth_reaches(&self, wanted: u64) {
+        self.depth_becomes(&format!("{wanted} or more"), |depth| depth >= wanted).await;
+    }
+
+    async fn depth_becomes(&self, wanted: &str, is_so: impl Fn(u64) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let depth = self.queue.left().await;
-            if depth == wanted {
+            if is_so(depth) {
                 return;
             }
             assert!(Instant::now() < deadline, "{depth} messages are left, waiting for {wanted}");
