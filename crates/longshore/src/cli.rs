@@ -1,9 +1,12 @@
 //! The command line: what can be asked for. What it does not do: any of it (`commands` does).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use longshore_core::quarantine::Reason;
+use longshore_core::{QuarantineId, duration};
 
 use crate::config::Role;
 use crate::config::load::{Flag, Inputs};
@@ -50,6 +53,9 @@ pub(crate) enum Command {
     /// Each consumer is a line: its state, what waits for it at the broker, what it has in hand, what it did. Reads the
     /// database, where the processes write it, so it works from any host. `?` behind a state: the process is gone.
     Sources(SourcesArgs),
+    /// Messages that could become no event: looks at them, sends them again, discards them.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Looks at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -139,6 +145,86 @@ pub(crate) enum ConfigCommand {
     },
     /// Prints every key with its value and where the value comes from; secrets are hidden.
     Print,
+}
+
+/// `quarantine …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// Lists messages, newest first, without their content.
+    List(QuarantineListArgs),
+    /// Shows one message: what is wrong with it, its headers and its body.
+    Show {
+        /// The message's id, as `list` prints it.
+        #[arg(value_name = "ID")]
+        id: QuarantineId,
+        /// Writes the bytes of the body to standard output, and nothing else.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Makes events of messages after all, once what was wrong is put right.
+    ///
+    /// They are decoded with the source's configuration of today; deliveries go out by whatever process runs. A message
+    /// becomes one event, however often it is replayed. What still is none stays, with the reason of today.
+    Replay(QuarantineSelection),
+    /// Deletes messages for good.
+    Discard {
+        #[command(flatten)]
+        selection: QuarantineSelection,
+        /// With `--all`: yes, delete all of them.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `quarantine list`
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineListArgs {
+    #[command(flatten)]
+    pub(crate) filter: QuarantineFilterArgs,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: u32,
+    /// Also those that became events meanwhile.
+    #[arg(long)]
+    pub(crate) replayed: bool,
+    /// One JSON object per line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which messages are meant: some by id, or all that pass the filter.
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineSelection {
+    /// Ids, as `list` prints them.
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with_all = [
+        "all", "project", "source", "reason", "newer_than", "older_than"
+    ])]
+    pub(crate) ids: Vec<QuarantineId>,
+    /// All of them, or all that pass the filter.
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) filter: QuarantineFilterArgs,
+}
+
+/// Narrows down what is listed or meant.
+#[derive(Debug, Default, Args)]
+pub(crate) struct QuarantineFilterArgs {
+    /// Of this project: its name or id.
+    #[arg(long)]
+    pub(crate) project: Option<String>,
+    /// Of this source: its name or id.
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// For this reason, e.g. `unknown_endpoint`.
+    #[arg(long)]
+    pub(crate) reason: Option<Reason>,
+    /// Received within this time up to now, e.g. `2h`.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) newer_than: Option<Duration>,
+    /// Received longer ago than this, e.g. `7d`.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) older_than: Option<Duration>,
 }
 
 /// `keys …`

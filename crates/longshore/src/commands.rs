@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod keys;
 mod migrate;
+mod quarantine;
 mod serve;
 mod sources;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
         Command::Migrate(command) => block_on(migrate::run(&command, &load(inputs)?.config)),
         Command::Apply(args) => block_on(apply::run(&args, &load(inputs)?.config)),
         Command::Sources(args) => block_on(sources::run(&args, &load(inputs)?.config)),
+        Command::Quarantine(command) => block_on(quarantine::run(command, load(inputs)?.config)),
         Command::Config(command) => config::run(&command, inputs),
         Command::Completions { shell } => {
             completions::run(shell);

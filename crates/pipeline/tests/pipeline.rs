@@ -9,6 +9,8 @@ mod bed;
 mod delivering;
 #[path = "pipeline/http.rs"]
 mod http;
+#[path = "pipeline/mapping.rs"]
+mod mapping;
 #[path = "pipeline/model.rs"]
 mod model;
 #[path = "pipeline/replaying.rs"]

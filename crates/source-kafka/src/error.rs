@@ -31,6 +31,10 @@ pub(crate) fn explain(error: &KafkaError, doing: &str, reason: &str) -> SourceEr
     let reason = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
     let text = format!("{doing}: {reason}");
     match error.rdkafka_error_code() {
+        // TLS 1.3 tells a client that its certificate is missing or unknown only after the handshake.
+        Some(Code::SSL | Code::BrokerTransportFailure) if is_refused_certificate(&text) => {
+            SourceError::Denied(format!("{text} (our certificate: `tls.cert_file`?)"))
+        }
         Some(
             Code::Authentication
             | Code::SaslAuthenticationFailed
@@ -40,10 +44,6 @@ pub(crate) fn explain(error: &KafkaError, doing: &str, reason: &str) -> SourceEr
             | Code::TransactionalIdAuthorizationFailed,
         ) => SourceError::Denied(text),
         Some(Code::UnsupportedSASLMechanism) => SourceError::Misconfigured(text),
-        // TLS 1.3 tells a client that its certificate is missing or unknown only after the handshake.
-        Some(Code::SSL) if text.contains("alert") => {
-            SourceError::Denied(format!("{text} (client certificate?)"))
-        }
         Some(Code::SSL) => SourceError::Misconfigured(format!("{text} (`tls.ca_file`?)")),
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) => {
             SourceError::Misconfigured(format!("{text}: create the topic, or name another"))
@@ -68,6 +68,13 @@ pub(crate) fn explain(error: &KafkaError, doing: &str, reason: &str) -> SourceEr
             _ => SourceError::Disconnected(text),
         },
     }
+}
+
+/// In OpenSSL's words for the alerts of RFC 8446, section 6.2.
+fn is_refused_certificate(text: &str) -> bool {
+    ["alert bad certificate", "alert certificate", "alert unknown ca", "certificate required"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// Whether a commit that failed is simply to be made again: the group is moving, or its coordinator is.

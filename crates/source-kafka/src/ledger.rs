@@ -48,8 +48,10 @@ pub(crate) struct Partition {
     pub(crate) held: bool,
     /// What may be committed: the offset to read next.
     wanted: Option<u64>,
-    /// What the broker has confirmed, or is about to.
+    /// What was sent to be committed and has not failed.
     sent: Option<u64>,
+    /// What the broker has confirmed.
+    confirmed: Option<u64>,
     /// A stored watermark that belongs to an earlier topic of the same name; kept beside the committed offset.
     pub(crate) stale_watermark: Option<u64>,
     /// Records waiting to be handed out.
@@ -123,6 +125,7 @@ impl Ledger {
             held: false,
             wanted: start.next,
             sent: if start.commit { None } else { start.next },
+            confirmed: if start.commit { None } else { start.next },
             stale_watermark: start.stale_watermark,
             buffered: 0,
             out: 0,
@@ -233,11 +236,21 @@ impl Ledger {
 
     /// What is to be committed and is not on its way.
     pub(crate) fn uncommitted(&mut self) -> Vec<Commit> {
-        let mut commits = Vec::new();
-        for partition in self.partitions.values_mut() {
-            commits.extend(partition.commit());
+        self.partitions.values_mut().filter_map(Partition::commit).collect()
+    }
+
+    /// What is to be committed and is not known to be.
+    pub(crate) fn unconfirmed(&mut self) -> Vec<Commit> {
+        self.partitions.values_mut().filter_map(Partition::commit_unconfirmed).collect()
+    }
+
+    /// The broker has a position.
+    pub(crate) fn confirmed(&mut self, topic: &str, number: i32, next: u64) {
+        if let Some((claim, _)) = self.find(topic, number)
+            && let Some(partition) = self.partitions.get_mut(&claim)
+        {
+            partition.confirmed = Some(next);
         }
-        commits
     }
 
     /// A commit failed: it is made again.
@@ -270,7 +283,7 @@ impl Ledger {
             self.purge(claim);
             if let Some(mut partition) = self.partitions.remove(&claim) {
                 self.claims.remove(&(Arc::clone(&partition.topic), partition.number));
-                commits.extend(partition.commit());
+                commits.extend(partition.commit_unconfirmed());
             }
         }
         commits
@@ -343,7 +356,12 @@ impl Partition {
     }
 
     fn commit(&mut self) -> Option<Commit> {
-        let next = self.wanted.filter(|wanted| self.sent != Some(*wanted))?;
+        self.wanted.filter(|wanted| self.sent != Some(*wanted))?;
+        self.commit_unconfirmed()
+    }
+
+    fn commit_unconfirmed(&mut self) -> Option<Commit> {
+        let next = self.wanted.filter(|wanted| self.confirmed != Some(*wanted))?;
         self.sent = Some(next);
         Some(Commit {
             topic: Arc::clone(&self.topic),

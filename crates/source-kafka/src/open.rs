@@ -20,6 +20,8 @@ use crate::shared::Shared;
 
 /// How long brokers may take to answer at all.
 const CONNECT: Duration = Duration::from_secs(15);
+/// How long news of a topic that was just created may take to reach every broker.
+const PROPAGATION: Duration = Duration::from_secs(3);
 
 /// A consumer that is connected and knows its topics, not subscribed yet; and what works but should be changed.
 pub(crate) fn open(shared: &Arc<Shared>) -> Result<(BaseConsumer<Events>, Vec<String>), SourceError> {
@@ -78,6 +80,8 @@ fn look_up(consumer: &BaseConsumer<Events>, topic: Option<&str>) -> Result<Vec<S
     let doing =
         topic.map_or_else(|| "looking up topics".to_owned(), |topic| format!("looking up topic `{topic}`"));
     let deadline = Instant::now() + CONNECT;
+    let mut trouble = None;
+    let propagated = Instant::now() + PROPAGATION;
     loop {
         // Serves what comes before a connection: tokens, and what is wrong.
         drop(consumer.poll(Duration::from_millis(20)));
@@ -92,26 +96,29 @@ fn look_up(consumer: &BaseConsumer<Events>, topic: Option<&str>) -> Result<Vec<S
                     None => {
                         return Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect());
                     }
-                    Some(error) if is_passing(&error) => error,
+                    Some(error) if is_passing(&error) && Instant::now() < propagated => {
+                        std::thread::sleep(Duration::from_millis(100));
+                        continue;
+                    }
                     Some(error) => return Err(explain(&error, &doing, "")),
                 }
             }
             Err(error) => error,
         };
         drop(consumer.poll(Duration::from_millis(20)));
-        let trouble = consumer.context().trouble(&doing);
-        if let Some(trouble) = trouble {
-            if !trouble.is_transient() || Instant::now() >= deadline {
-                return Err(trouble);
-            }
-        } else if Instant::now() >= deadline {
-            return Err(explain(&error, &doing, ""));
+        trouble = consumer.context().trouble(&doing).or(trouble);
+        if trouble.as_ref().is_some_and(|trouble| !trouble.is_transient()) || Instant::now() >= deadline {
+            return Err(trouble.unwrap_or_else(|| explain(&error, &doing, "")));
         }
     }
 }
 
+/// Whether it may only be that not every broker has heard of the topic yet.
 fn is_passing(error: &KafkaError) -> bool {
-    matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::LeaderNotAvailable))
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::LeaderNotAvailable | RDKafkaErrorCode::UnknownTopicOrPartition)
+    )
 }
 
 fn look_at_group(consumer: &BaseConsumer<Events>, shared: &Shared, topic: &str) -> Result<(), SourceError> {

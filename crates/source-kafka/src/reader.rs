@@ -36,6 +36,8 @@ const WAITING: usize = 2_000;
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
 /// How long nobody has to take anything before everything is paused.
 const PRESSURE: Duration = Duration::from_secs(1);
+/// How long the last commit is tried.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
 
 pub(crate) struct Reader {
     shared: Arc<Shared>,
@@ -84,13 +86,26 @@ impl Reader {
         while !this.shared.is_to_finish() && !this.shared.has_ended() {
             this.turn();
         }
-        let committed = this.commit(CommitMode::Sync);
+        let committed = this.commit_last();
         let shared = Arc::clone(&this.shared);
         shared.finish();
         // Gives the partitions back and leaves the group; waits for the broker.
         drop(this);
         let _ = over.send(committed);
         shared.end(None);
+    }
+
+    /// Everything that is settled, while the group moves or not. Polls meanwhile, for that is how a member learns where
+    /// the group has got to.
+    fn commit_last(&mut self) -> bool {
+        let begun = Instant::now();
+        while !self.commit(CommitMode::Sync) {
+            if begun.elapsed() > LAST_COMMIT {
+                return false;
+            }
+            self.take_round(Duration::from_millis(50));
+        }
+        true
     }
 
     fn turn(&mut self) {
@@ -266,7 +281,11 @@ impl Reader {
     }
 
     fn commit(&self, mode: CommitMode) -> bool {
-        let commits = self.shared.ledger().uncommitted();
+        let mut ledger = self.shared.ledger();
+        // What is on its way may still fail; who waits for the answer wants to be sure.
+        let commits =
+            if matches!(mode, CommitMode::Sync) { ledger.unconfirmed() } else { ledger.uncommitted() };
+        drop(ledger);
         commit(&self.consumer, &commits, mode)
     }
 

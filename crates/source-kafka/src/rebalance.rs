@@ -14,17 +14,24 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::time::{Instant, timeout};
 
-use crate::config::OffsetReset;
+use crate::config::{GroupProtocol, OffsetReset};
 use crate::error::is_commit_to_repeat;
 use crate::events::Events;
 use crate::ledger::{Commit, Start};
 
 /// How long a question to the broker may take while nothing else goes on.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+/// Into how many questions that is divided where one may stay without an answer.
+const COMMITTED_TRIES: u32 = 10;
 /// What brokers and librdkafka take when `session_timeout` is not given.
 const SESSION: Duration = Duration::from_secs(45);
 /// What stands before a stale watermark in the metadata of a committed offset. Frozen: other releases read it.
 const STALE: &str = "longshore stale=";
+
+/// How often the last commit of partitions that go is tried, and how long is waited in between: the group moves, and
+/// may refuse it for a moment (librdkafka #3306).
+const COMMIT_TRIES: usize = 3;
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A partition by topic and number.
 pub(crate) type Place = (String, i32);
@@ -57,7 +64,12 @@ impl ConsumerContext for Events {
         let mut ledger = self.shared.ledger();
         for element in offsets.elements() {
             let error = failed.clone().or_else(|| element.error().err());
-            let Some(error) = error else { continue };
+            let Some(error) = error else {
+                if let Offset::Offset(next) = element.offset() {
+                    ledger.confirmed(element.topic(), element.partition(), next.unsigned_abs());
+                }
+                continue;
+            };
             // It is made again with the next round; if the partition has gone, nobody waits for it.
             ledger.commit_failed(element.topic(), element.partition());
             if !is_commit_to_repeat(&error) {
@@ -93,7 +105,17 @@ impl Events {
         }
         // From here on, what is settled is too late; only then is the rest committed.
         let commits = self.shared.ledger().revoke(among);
-        commit(consumer, &commits, CommitMode::Sync);
+        for _ in 0..COMMIT_TRIES {
+            if commit(consumer, &commits, CommitMode::Sync) {
+                return;
+            }
+            std::thread::sleep(COMMIT_PAUSE);
+        }
+        // Whoever reads them now starts further back, and redeliveries are recognised.
+        tracing::warn!(
+            source.name = self.shared.context.name,
+            "the last positions of partitions that go are not committed"
+        );
     }
 
     /// How long partitions that go wait for what is out of them: others wait for us meanwhile.
@@ -117,12 +139,11 @@ impl Events {
 
     /// Where each partition is read from.
     fn starts(&self, consumer: &BaseConsumer<Self>, places: &[Place]) -> Vec<Start> {
-        let stored = if places.is_empty() { NextOffsets::new() } else { self.watermarks() };
-        let mut wanted = TopicPartitionList::with_capacity(places.len());
-        for (topic, number) in places {
-            wanted.add_partition(topic, *number);
+        if places.is_empty() || self.shared.is_to_finish() {
+            return vec![Start::default(); places.len()];
         }
-        let committed = match consumer.committed_offsets(wanted, ANSWER) {
+        let stored = self.watermarks();
+        let committed = match self.committed(consumer, places) {
             Ok(committed) => committed,
             Err(error) => {
                 // The client asks again by itself, and starts at what it is told.
@@ -149,6 +170,27 @@ impl Events {
             starts.push(start);
         }
         starts
+    }
+
+    /// What the group has committed. With KIP-848 a question that was asked under a member's last epoch stays without an
+    /// answer, while one that is asked after the next heartbeat has one at once; hence several short ones.
+    fn committed(&self, consumer: &BaseConsumer<Self>, places: &[Place]) -> KafkaResult<TopicPartitionList> {
+        let tries = match self.shared.config.group_protocol {
+            GroupProtocol::Classic => 1,
+            GroupProtocol::Consumer => COMMITTED_TRIES,
+        };
+        let mut outcome = Ok(TopicPartitionList::new());
+        for _ in 0..tries {
+            let mut wanted = TopicPartitionList::with_capacity(places.len());
+            for (topic, number) in places {
+                wanted.add_partition(topic, *number);
+            }
+            outcome = consumer.committed_offsets(wanted, ANSWER / tries);
+            if outcome.is_ok() || self.shared.is_to_finish() {
+                break;
+            }
+        }
+        outcome
     }
 
     /// The group has a position. The stored messages may be ahead of it, by what was not committed in time.
@@ -227,8 +269,14 @@ pub(crate) fn commit(consumer: &BaseConsumer<Events>, commits: &[Commit], mode: 
             element.set_metadata(format!("{STALE}{stale}"));
         }
     }
-    let Err(error) = consumer.commit(&list, mode) else { return true };
     let shared = &consumer.context().shared;
+    let Err(error) = consumer.commit(&list, mode) else {
+        if matches!(mode, CommitMode::Sync) {
+            let mut ledger = shared.ledger();
+            commits.iter().for_each(|commit| ledger.confirmed(&commit.topic, commit.number, commit.next));
+        }
+        return true;
+    };
     let mut ledger = shared.ledger();
     for commit in commits {
         ledger.commit_failed(&commit.topic, commit.number);

@@ -139,3 +139,6 @@ async fn assume(role: &AssumeRole, base: SdkConfig) -> SdkConfig {
     let provider = SharedCredentialsProvider::new(provider.build().await);
     base.into_builder().credentials_provider(provider).build()
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@
 //! | `lease` | this process's lease and the burial of dead ones |
 //! | [`offsets`] | how far the logs of a source are stored |
 //! | [`quarantine`] | quarantined messages: list, show, discard, replay |
+//! | [`directory`] | names, without what is sealed |
 //! | [`status`] | what the sources say of themselves |
 //! | [`feed`] | the configuration snapshot that follows changes |
 //! | [`partitions`] | created ahead, dropped by retention |
@@ -25,6 +26,7 @@ pub mod admin;
 mod checkout;
 pub mod connect;
 mod delivery_queue;
+pub mod directory;
 mod error;
 mod event_log;
 pub mod feed;
@@ -39,6 +41,7 @@ pub mod seal;
 pub mod status;
 
 pub use connect::{Settings, Store, connect};
+pub use directory::{Directory, NamedSource};
 pub use feed::{ApiKey, Config, Feed, SourceRecord};
 pub use quarantine::{
     QuarantineCount, QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineKey, QuarantinePage,

@@ -91,6 +91,9 @@ pub enum Queue {
     /// A queue of an SQS server.
     #[cfg(feature = "sqs")]
     Sqs(crate::sqs::TestQueue),
+    /// A subscription to a topic of its own.
+    #[cfg(feature = "pubsub")]
+    PubSub(crate::pubsub::TestSubscription),
 }
 
 /// Partitions of a topic: more than consumers of a test, fewer than would cost time.
@@ -120,6 +123,11 @@ impl Queue {
             }
             #[cfg(feature = "sqs")]
             BrokerKind::Sqs => Self::Sqs(crate::sqs::Sqs::connect_to(server).await.queue().await),
+            #[cfg(feature = "pubsub")]
+            BrokerKind::PubSub => {
+                Self::PubSub(crate::pubsub::PubSub::connect_to(server).await.subscription().await)
+            }
+            #[cfg(not(all(feature = "kafka", feature = "sqs", feature = "pubsub")))]
             other => panic!("the test kit was built without {other}: name its feature"),
         }
     }
@@ -140,6 +148,8 @@ impl Queue {
             Self::Kafka(_) => BrokerKind::Kafka,
             #[cfg(feature = "sqs")]
             Self::Sqs(_) => BrokerKind::Sqs,
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(_) => BrokerKind::PubSub,
         }
     }
 
@@ -152,6 +162,8 @@ impl Queue {
             Self::Kafka(topic) => topic.name(),
             #[cfg(feature = "sqs")]
             Self::Sqs(queue) => queue.name(),
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(subscription) => subscription.id(),
         }
     }
 
@@ -164,6 +176,8 @@ impl Queue {
             Self::Kafka(topic) => topic.settings(),
             #[cfg(feature = "sqs")]
             Self::Sqs(queue) => queue.settings(),
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(subscription) => subscription.settings(),
         }
     }
 
@@ -176,6 +190,8 @@ impl Queue {
             Self::Kafka(topic) => topic.brokers(),
             #[cfg(feature = "sqs")]
             Self::Sqs(queue) => ChaosProxy::authority(queue.server().endpoint()),
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(subscription) => subscription.endpoint(),
         }
     }
 
@@ -196,6 +212,8 @@ impl Queue {
             Self::Kafka(topic) => topic.publish(messages).await,
             #[cfg(feature = "sqs")]
             Self::Sqs(queue) => queue.publish(messages).await,
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(subscription) => drop(subscription.publish(messages).await),
         }
     }
 
@@ -214,6 +232,11 @@ impl Queue {
                 let (queue, count) = (queue.clone(), messages.len());
                 all_or_none(count, async move { queue.publish(messages).await }).await
             }
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(subscription) => {
+                let (subscription, count) = (subscription.clone(), messages.len());
+                all_or_none(count, async move { drop(subscription.publish(messages).await) }).await
+            }
         }
     }
 
@@ -229,6 +252,8 @@ impl Queue {
             Self::Kafka(topic) => topic.left(topic.name()).await,
             #[cfg(feature = "sqs")]
             Self::Sqs(queue) => queue.left().await,
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(subscription) => subscription.left().await,
         }
     }
 
@@ -240,7 +265,7 @@ impl Queue {
     pub async fn drain(&self, count: u64) -> Option<Duration> {
         match self {
             Self::RabbitMq(queue) => Some(queue.drain(count).await),
-            #[cfg(any(feature = "kafka", feature = "sqs"))]
+            #[cfg(any(feature = "kafka", feature = "sqs", feature = "pubsub"))]
             _ => None,
         }
     }
@@ -256,12 +281,14 @@ impl Queue {
             Self::Kafka(topic) => topic.delete().await,
             #[cfg(feature = "sqs")]
             Self::Sqs(queue) => queue.clone().delete().await,
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(subscription) => subscription.delete().await,
         }
     }
 }
 
 /// What a handle confirms as a whole: when it gives up, which it says by a panic, nothing counts as confirmed.
-#[cfg(any(feature = "kafka", feature = "sqs"))]
+#[cfg(any(feature = "kafka", feature = "sqs", feature = "pubsub"))]
 async fn all_or_none(count: usize, publishing: impl Future<Output = ()> + Send + 'static) -> Vec<bool> {
     vec![tokio::spawn(publishing).await.is_ok(); count]
 }

@@ -17,6 +17,7 @@
 //! | [`gateway`] | the `longshore` binary as a child process, killed and restarted |
 //! | `kafka` | topics of its own for each test, transactions, what a group has left (feature `kafka`) |
 //! | [`memory`] | the store's two ports in memory, with fault knobs |
+//! | `pubsub` | (feature `pubsub`) topics and subscriptions of its own for each test, publishing, what is left |
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
 //! | [`publication`] | a message about to be published, as every broker has it |
 //! | [`record`] | what a fault test saw, for the table of `docs/reliability.md` |
@@ -36,6 +37,8 @@ pub mod gateway;
 pub mod kafka;
 pub mod memory;
 pub mod publication;
+#[cfg(feature = "pubsub")]
+pub mod pubsub;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod record;

@@ -103,15 +103,6 @@ impl OwnServers {
         self.variable(kind.variable())
     }
 
-    /// The addresses for `LONGSHORE_TEST_KAFKA_BROKERS`.
-    ///
-    /// # Panics
-    /// When Kafka was not started.
-    #[must_use]
-    pub fn kafka_brokers(&self) -> &str {
-        self.variable("LONGSHORE_TEST_KAFKA_BROKERS")
-    }
-
     /// The URL for `LONGSHORE_TEST_SQS_ENDPOINT`.
     ///
     /// # Panics
@@ -119,6 +110,15 @@ impl OwnServers {
     #[must_use]
     pub fn sqs_endpoint(&self) -> &str {
         self.variable("LONGSHORE_TEST_SQS_ENDPOINT")
+    }
+
+    /// The addresses for `LONGSHORE_TEST_KAFKA_BROKERS`.
+    ///
+    /// # Panics
+    /// When Kafka was not started.
+    #[must_use]
+    pub fn kafka_brokers(&self) -> &str {
+        self.variable("LONGSHORE_TEST_KAFKA_BROKERS")
     }
 
     /// Stops a server and returns when it is gone.

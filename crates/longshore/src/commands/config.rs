@@ -37,25 +37,24 @@ async fn connections(config: &Config) -> anyhow::Result<()> {
         broker: source.broker(),
     });
     let mut candidates: Vec<Candidate> = in_file.collect();
-    let mut is_good = true;
+    let mut problems = Vec::new();
     match stored(config).await {
         Ok(stored) => {
             say("database: ok");
             candidates.extend(stored);
         }
-        Err(problem) => {
-            say(&format!("database: {problem:#}"));
-            is_good = false;
-        }
+        Err(problem) => problems.push(format!("\n  - database: {problem:#}")),
     }
     for checked in check(candidates).await {
-        is_good &= checked.outcome.is_ok();
-        say(&checked.lines());
+        match checked.outcome {
+            Ok(_) => say(&checked.lines()),
+            Err(_) => problems.push(format!("\n  - {}", checked.lines())),
+        }
     }
-    if is_good {
+    if problems.is_empty() {
         return Ok(());
     }
-    bail!("not everything can be used; see above");
+    bail!("not everything can be used:{}", problems.concat());
 }
 
 /// The sources of the database, which must have its whole schema.

@@ -11,6 +11,14 @@ use std::time::Duration;
 
 use longshore_core::ids;
 use longshore_source::{Context, SourceError};
+#[cfg(feature = "kafka")]
+use longshore_source_kafka::KafkaConfig;
+#[cfg(feature = "pubsub")]
+use longshore_source_pubsub::PubSubConfig;
+#[cfg(feature = "rabbitmq")]
+use longshore_source_rabbitmq::RabbitMqConfig;
+#[cfg(feature = "sqs")]
+use longshore_source_sqs::SqsConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -35,8 +43,14 @@ pub(crate) struct Broker {
 /// The same, understood.
 #[derive(Clone)]
 enum BrokerConfig {
+    #[cfg(feature = "kafka")]
+    Kafka(Arc<KafkaConfig>),
+    #[cfg(feature = "pubsub")]
+    PubSub(Arc<PubSubConfig>),
     #[cfg(feature = "rabbitmq")]
-    RabbitMq(Arc<longshore_source_rabbitmq::RabbitMqConfig>),
+    RabbitMq(Arc<RabbitMqConfig>),
+    #[cfg(feature = "sqs")]
+    Sqs(Arc<SqsConfig>),
     /// Keeps the matches whole when no broker is built in.
     #[expect(dead_code, reason = "it cannot be made")]
     None(Infallible),
@@ -92,11 +106,15 @@ impl Broker {
         let mut settings = settings.clone();
         read_files(&mut settings)?;
         let config = match kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka => typed(&settings, KafkaConfig::validate).map(BrokerConfig::Kafka)?,
+            #[cfg(feature = "pubsub")]
+            Kind::PubSub => typed(&settings, PubSubConfig::validate).map(BrokerConfig::PubSub)?,
             #[cfg(feature = "rabbitmq")]
-            Kind::RabbitMq => {
-                typed(&settings, |it: &longshore_source_rabbitmq::RabbitMqConfig| it.validate())
-                    .map(BrokerConfig::RabbitMq)?
-            }
+            Kind::RabbitMq => typed(&settings, RabbitMqConfig::validate).map(BrokerConfig::RabbitMq)?,
+            #[cfg(feature = "sqs")]
+            Kind::Sqs => typed(&settings, SqsConfig::validate).map(BrokerConfig::Sqs)?,
+            #[cfg(not(all(feature = "kafka", feature = "pubsub", feature = "rabbitmq", feature = "sqs")))]
             kind => return Err(format!("`{kind}` is not built in")),
         };
         let contents: Vec<Vec<u8>> =
@@ -122,8 +140,14 @@ impl Broker {
     pub(crate) async fn check(&self) -> Result<Vec<String>, String> {
         let checking = async {
             match &self.config {
+                #[cfg(feature = "kafka")]
+                BrokerConfig::Kafka(config) => longshore_source_kafka::check(config).await,
+                #[cfg(feature = "pubsub")]
+                BrokerConfig::PubSub(config) => longshore_source_pubsub::check(config).await,
                 #[cfg(feature = "rabbitmq")]
                 BrokerConfig::RabbitMq(config) => longshore_source_rabbitmq::check(config).await,
+                #[cfg(feature = "sqs")]
+                BrokerConfig::Sqs(config) => longshore_source_sqs::check(config).await,
                 BrokerConfig::None(never) => match *never {},
             }
         };
@@ -139,9 +163,21 @@ impl Broker {
     /// Why it ended unasked.
     pub(super) async fn run(&self, context: Context, feed: Feed) -> anyhow::Result<()> {
         match &self.config {
+            #[cfg(feature = "kafka")]
+            BrokerConfig::Kafka(config) => {
+                feed.run(longshore_source_kafka::connect((**config).clone(), context)).await
+            }
+            #[cfg(feature = "pubsub")]
+            BrokerConfig::PubSub(config) => {
+                feed.run(longshore_source_pubsub::connect((**config).clone(), context)).await
+            }
             #[cfg(feature = "rabbitmq")]
             BrokerConfig::RabbitMq(config) => {
                 feed.run(longshore_source_rabbitmq::connect((**config).clone(), context)).await
+            }
+            #[cfg(feature = "sqs")]
+            BrokerConfig::Sqs(config) => {
+                feed.run(longshore_source_sqs::connect((**config).clone(), context)).await
             }
             BrokerConfig::None(never) => match *never {},
         }

@@ -145,13 +145,14 @@ fn stored_mapping(record: &SourceRecord) -> Result<Mapping, String> {
     serde_json::from_str(&record.mapping).map_err(|error| format!("its stored mapping: {error}"))
 }
 
-fn kind(name: &str) -> &'static str {
+/// A kind's one name, for metrics and logs.
+pub(crate) fn kind(name: &str) -> &'static str {
     Kind::named(name).map_or("unknown", Kind::as_str)
 }
 
 /// The id of a source that is declared in the configuration's file: the same in every process, since event ids
 /// are derived from it. Frozen: changing this causes duplicates.
-fn declared_id(project: ProjectId, name: &str) -> SourceId {
+pub(crate) fn declared_id(project: ProjectId, name: &str) -> SourceId {
     SourceId::from_u128(ids::digest(&[b"source", &project.as_u128().to_be_bytes(), name.as_bytes()]))
 }
 

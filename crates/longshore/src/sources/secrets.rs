@@ -23,6 +23,9 @@ const SECRETS: [&str; 14] = [
     "username",
 ];
 
+/// Files that are renewed all the time and that the broker's client reads again by itself: no reason to connect anew.
+const RENEWED: [&str; 2] = ["token_file", "profile_file"];
+
 /// Replaces the twins by what their files hold.
 ///
 /// # Errors
@@ -52,12 +55,21 @@ pub(crate) fn read_files(value: &mut Value) -> Result<(), String> {
     }
 }
 
-/// Every file that settings name, secrets and others: their content is a part of the declaration.
+fn is_secret(key: &str) -> bool {
+    key.strip_suffix("_file").is_some_and(|key| SECRETS.contains(&key))
+}
+
+/// The files that settings name, secrets and certificates: their content is a part of the declaration.
 pub(crate) fn files_of(value: &Value) -> Vec<String> {
     match value {
         Value::Object(entries) => entries
             .iter()
             .flat_map(|(key, value)| match value {
+                Value::String(_)
+                    if RENEWED.iter().any(|renewed| key.ends_with(renewed)) && !is_secret(key) =>
+                {
+                    Vec::new()
+                }
                 Value::String(path) if key.ends_with("_file") => vec![path.clone()],
                 value => files_of(value),
             })

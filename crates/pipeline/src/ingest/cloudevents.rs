@@ -90,7 +90,6 @@ pub(super) fn is_structured(body: &[u8]) -> bool {
         && Document::parse(body).is_ok_and(|document| {
             document.member("specversion").is_some_and(|version| version.get().starts_with("\"1."))
                 && ["id", "source", "type"].into_iter().all(|name| is_text(&document, name))
-                && document.member("event_type").is_none()
         })
 }
 
@@ -105,8 +104,7 @@ pub(super) fn structured(message: &Message, mapping: &Mapping) -> Result<Fields,
 pub(super) fn binary(message: &Message, mapping: &Mapping) -> Result<Fields, Undecodable> {
     let attributes = binary::read(message)?;
     let content_type = attributes.get("datacontenttype");
-    let body = if message.tombstone { Bytes::new() } else { message.body.clone() };
-    let data = payload(body, content_type, "data")?;
+    let data = payload(message.body.clone(), content_type, "data")?;
     fields(message, mapping, &attributes, data)
 }
 

@@ -63,7 +63,7 @@ pub(super) fn draft(message: &Message, mapping: Mapping) -> Result<Draft, Undeco
         source: Some((SOURCE, PROJECT)),
         kind: "memory",
         status: Status::new("memory", "test"),
-        mapping: Arc::new(mapping),
+        mapping: super::fixed(mapping),
     };
     let ids = IdGenerator::new(NOW, StdRng::seed_from_u64(1));
     let window = (Timestamp::EPOCH, Timestamp::from_secs(2_000_000_000));

@@ -194,6 +194,7 @@ async fn a_project_with_a_backlog_leaves_the_others_their_turns() {
         source: Some((longshore_core::SourceId::from_u128(6), other)),
         kind: "memory",
         status: longshore_source::Status::new("memory", "other"),
+        mapping: longshore_pipeline::ingest::fixed(longshore_core::Mapping::default()),
     };
     let broker = quiet.broker.clone();
     let connect = move || {

@@ -31,6 +31,7 @@ pub(crate) struct Call {
     pub(crate) at: Instant,
     pub(crate) host: String,
     pub(crate) body: Bytes,
+    pub(crate) content_type: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +102,10 @@ impl Transport for Script {
         let host = request.url.host_str().unwrap().to_owned();
         let (reply, _in_flight) = {
             let mut state = self.state();
-            state.calls.push(Call { at: Instant::now(), host: host.clone(), body: request.body });
+            let content_type =
+                request.headers.get("content-type").map(|value| value.to_str().unwrap().to_owned());
+            let (at, body) = (Instant::now(), request.body);
+            state.calls.push(Call { at, host: host.clone(), body, content_type });
             let now = state.in_flight.entry(host.clone()).or_default();
             *now += 1;
             let now = *now;

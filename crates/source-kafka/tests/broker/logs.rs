@@ -39,7 +39,9 @@ async fn a_retry_comes_before_what_is_behind_it_and_nothing_comes_twice() {
     let kafka = Kafka::connect().await;
     let topic = kafka.topic(1).await;
     topic.publish(bodies(0..20)).await;
-    let mut source = source(&topic, none()).await;
+    let context = Context::new("kafka", "orders");
+    let status = context.status.clone();
+    let mut source = longshore_source_kafka::connect(config(&topic, none()), context).await.unwrap();
 
     let mut messages = take(&mut source, 10).await;
     let out = messages.pop();
@@ -52,6 +54,7 @@ async fn a_retry_comes_before_what_is_behind_it_and_nothing_comes_twice() {
             _ => ack([message]),
         }
     }
+    eventually("the source to know", async || (status.report().returned == 2).then_some(())).await;
     let messages = take(&mut source, 12).await;
 
     assert!(begun.elapsed() >= delay, "the retry came after {:?}", begun.elapsed());
@@ -286,7 +289,8 @@ async fn a_position_that_retention_took_is_told_and_reading_goes_on() {
 async fn a_long_backlog_is_bounded_in_memory_and_the_member_stays() {
     let kafka = Kafka::connect().await;
     let topic = kafka.topic(2).await;
-    let body = vec![b'x'; 500];
+    // 250 MB, of which half is the bound: other tests of this process need memory too.
+    let body = vec![b'x'; 2_500];
     topic.publish((0..100_000).map(|_| Publication::new(body.clone()))).await;
     let context = Context::new("kafka", "orders");
     let status = context.status.clone();
@@ -299,7 +303,7 @@ async fn a_long_backlog_is_bounded_in_memory_and_the_member_stays() {
     assert!(timeout(Duration::from_secs(7), source.recv(many())).await.is_err());
 
     let grown = resident_kb().saturating_sub(before);
-    assert!(grown < 60_000, "grown by {grown} kB");
+    assert!(grown < 125_000, "grown by {grown} kB");
     let report = status.report();
     assert_eq!((report.received, report.in_flight), (100, 100));
     assert!(eventually("lag", async || status.report().lag).await >= 99_000);

@@ -22,7 +22,7 @@ fn a_message_of_any_shape_becomes_the_event_that_its_mapping_says() {
         "data": "body:order",
     }));
     let body = r#"{"meta":{"type":"order.paid","account":42,"id":"i-1","at":1769847300250,"region":null,
-        "headers":{"X-B":true,"x-a":"lost","x-c":null}}, "order": { "total": 12345678901234567890, "e": 1E400 } }"#;
+        "headers":{"X-B":true,"X-a":"lost","x-c":null}}, "order": { "total": 12345678901234567890, "e": 1E400 } }"#;
     let mut sent = message(&[("X-A", "1"), ("content-type", "application/json"), ("x-d", "2")], body);
     sent.position.key = Some("k".to_owned());
 
