@@ -1,12 +1,12 @@
 # Everything a person or a machine does here, by name. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test bench bench-micro fmt lint prepare
+.PHONY: help demo demo-stop test soak bench bench-micro fmt lint prepare
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{ printf "  make %-12s", $$2; $$1 = $$2 = ""; print }'
 
-demo: ## Events in, signed webhooks out, live, on servers of its own; KEEP=1 leaves it running
-	@KEEP=$(KEEP) scripts/demo
+demo: ## Events in, signed webhooks out, live, on servers of its own; KEEP=1 leaves it running, BROKER=kafka … chooses
+	@KEEP=$(KEEP) BROKER=$(BROKER) scripts/demo
 
 demo-stop: ## End what `make demo KEEP=1` left running
 	@scripts/demo stop
@@ -14,8 +14,11 @@ demo-stop: ## End what `make demo KEEP=1` left running
 test: ## Everything: format, lints, documentation, unit, property and integration tests, faults
 	@scripts/test
 
-bench: ## End-to-end figures as JSON, durable settings
-	@scripts/bench
+soak: ## The faults with their real lengths, then SOAK_HOURS=24 of steady load; writes docs/reliability.md
+	@scripts/soak
+
+bench: ## End-to-end figures as JSON, durable settings; BROKER=kafka … and SCENARIOS=backlog … choose
+	@BROKER=$(BROKER) scripts/bench $(SCENARIOS)
 
 bench-micro: ## What single steps cost: filter, sign, decode, batch insert
 	@scripts/bench micro

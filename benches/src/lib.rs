@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`setup`] | a fresh database, queue and gateway, with resources applied |
 //! | [`payload`] | events of 1 KB that carry their number |
-//! | [`publisher`] | RabbitMQ: persistent, confirmed, in bulk or paced |
+//! | [`publisher`] | any broker: confirmed, in bulk or paced |
 //! | [`http_load`] | HTTP: keep-alive connections that post as fast as they are answered |
 //! | [`sink`] | a webhook receiver of a few system calls per event |
 //! | [`usage`] | CPU time and memory, from the kernel |

@@ -2,6 +2,9 @@
 //!
 //! Invariant: the number is the first thing in `data`, which is what a webhook's body consists of.
 
+use longshore_core::{Clock, SystemClock};
+use longshore_testkit::publication::Publication;
+
 /// Bytes of a whole envelope.
 const SIZE: usize = 1024;
 /// What a webhook's body begins with; the number follows.
@@ -23,6 +26,16 @@ pub fn envelope(endpoint: &str, n: u32) -> Vec<u8> {
     text.truncate(SIZE - 3);
     text.push_str("\"}}");
     text.into_bytes()
+}
+
+/// Event `n` for one endpoint as a message, with what makes a redelivery recognisable where the broker does not.
+#[must_use]
+pub fn message(endpoint: &str, n: u32) -> Publication {
+    Publication {
+        id: Some(format!("bench-{n}")),
+        timestamp_ms: Some(SystemClock.now().as_millis()),
+        ..Publication::new(envelope(endpoint, n))
+    }
 }
 
 /// The number of the event whose webhook has this body.

@@ -5,6 +5,7 @@ pub mod crash;
 pub mod http;
 pub mod latency;
 pub mod slow;
+pub mod waiting;
 
 use serde_json::{Value, json};
 
@@ -13,6 +14,8 @@ use serde_json::{Value, json};
 pub struct Amount {
     /// Events of `backlog` and `http`.
     pub events: u32,
+    /// Messages at the broker in `waiting`.
+    pub waiting: u32,
     /// Seconds of `latency`, `crash` and `slow`.
     pub seconds: u32,
 }

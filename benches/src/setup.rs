@@ -7,16 +7,19 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use longshore_testkit::broker::{BrokerKind, Queue};
 use longshore_testkit::database::{self, TestDatabase, fresh_database};
 use longshore_testkit::gateway::{Gateway, Setup};
-use longshore_testkit::rabbitmq::{QueueKind, Rabbit, TestQueue};
 use serde_json::{Value, json};
 
 use crate::publisher::Publisher;
+use crate::report;
 use crate::sink::Sink;
+use crate::usage::Cpu;
 
 /// The project of every scenario.
 pub const PROJECT: &str = "01JD0000000000000000000PR0";
@@ -36,8 +39,7 @@ pub struct Rig {
     pub publisher: Publisher,
     gateway: Setup,
     database: TestDatabase,
-    queue: TestQueue,
-    _broker: Rabbit,
+    queue: Arc<Queue>,
 }
 
 impl Rig {
@@ -45,12 +47,11 @@ impl Rig {
     ///
     /// # Errors
     /// When something cannot be made ready.
-    pub async fn new(paths: &[&str]) -> anyhow::Result<Self> {
+    pub async fn new(kind: BrokerKind, paths: &[&str]) -> anyhow::Result<Self> {
         let sink = Sink::start().await?;
         let database = fresh_database().await;
-        let broker = Rabbit::connect().await;
-        let queue = broker.queue(QueueKind::Classic).await;
-        let publisher = Publisher::connect(broker.url(), queue.name()).await?;
+        let queue = Arc::new(Queue::create(kind).await);
+        let publisher = Publisher::new(Arc::clone(&queue));
         let gateway = std::env::vars()
             .filter(|(name, _)| name.starts_with("LONGSHORE__"))
             .fold(Setup::new(binary()?), |setup, (name, value)| setup.env(&name, value))
@@ -60,9 +61,9 @@ impl Rig {
             .env("LONGSHORE__SECURITY__ALLOWED_NETWORKS", "127.0.0.0/8");
         gateway.run_ok(["migrate", "up"]).await;
         let mut file = tempfile::NamedTempFile::new()?;
-        file.write_all(resources(&sink, paths, broker.url(), queue.name())?.as_bytes())?;
+        file.write_all(resources(&sink, paths, &queue)?.as_bytes())?;
         gateway.run_ok([OsStr::new("apply"), OsStr::new("-f"), file.path().as_os_str()]).await;
-        Ok(Self { sink, publisher, gateway, database, queue, _broker: broker })
+        Ok(Self { sink, publisher, gateway, database, queue })
     }
 
     /// Starts a gateway and waits until it is ready.
@@ -75,6 +76,24 @@ impl Rig {
         database::count(&self.database, "SELECT count(*) FROM events").await
     }
 
+    /// Messages that the broker still wants to be done with.
+    pub async fn left(&self) -> u64 {
+        self.queue.left().await
+    }
+
+    /// Events per second that a client without a gateway takes and acknowledges, of those that were published: the
+    /// most that this broker allows. `None` where the test kit knows no such client.
+    pub async fn drained_per_s(&self, count: u32) -> Option<f64> {
+        let took = self.queue.drain(count.into()).await?;
+        Some(report::rate(count as usize, took))
+    }
+
+    /// CPU time so far of everything that takes part.
+    #[must_use]
+    pub fn cpu(&self, gateway: Option<&Gateway>) -> Cpu {
+        Cpu::now(gateway.and_then(Gateway::pid), self.queue.kind())
+    }
+
     /// Gives the last outcomes time to be recorded.
     pub async fn settle(&self) {
         tokio::time::sleep(SETTLE).await;
@@ -82,7 +101,7 @@ impl Rig {
 
     /// Removes what outlives the process.
     pub async fn close(self) {
-        self.queue.delete().await;
+        self.queue.remove().await;
     }
 }
 
@@ -92,10 +111,11 @@ pub fn endpoint(position: usize) -> String {
     format!("01JD00000000000000000000{position:02}")
 }
 
-fn resources(sink: &Sink, paths: &[&str], broker: &str, queue: &str) -> anyhow::Result<String> {
+fn resources(sink: &Sink, paths: &[&str], queue: &Queue) -> anyhow::Result<String> {
+    let (kind, settings) = (queue.kind().as_str(), queue.settings());
     let mut text = format!(
         "projects:\n- name: bench\n  id: {PROJECT}\n  api_keys: [{{name: load, key: {API_KEY}}}]\n  \
-         sources:\n  - {{name: queue, kind: rabbitmq, rabbitmq: {{urls: ['{broker}'], queue: '{queue}'}}}}\n"
+         sources:\n  - {{name: queue, kind: {kind}, {kind}: {settings}}}\n"
     );
     text.push_str("  endpoints:\n");
     for (position, path) in paths.iter().enumerate() {
@@ -126,7 +146,7 @@ fn binary() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// When this machine does not say.
-pub async fn surroundings() -> anyhow::Result<Value> {
+pub async fn surroundings(kind: BrokerKind) -> anyhow::Result<Value> {
     let database = fresh_database().await;
     let setting = async |name: &str| {
         let sql = format!("SELECT (current_setting('{name}') = 'on')::int::bigint");
@@ -140,7 +160,18 @@ pub async fn surroundings() -> anyhow::Result<Value> {
         "fsync": setting("fsync").await,
         "synchronous_commit": setting("synchronous_commit").await,
         "full_page_writes": setting("full_page_writes").await,
-        "queue": "durable classic, persistent messages, publisher confirms",
+        "queue": described(kind),
         "event_bytes": 1024,
     }))
+}
+
+/// What a message waits in.
+const fn described(kind: BrokerKind) -> &'static str {
+    match kind {
+        BrokerKind::RabbitMq => "RabbitMQ: durable classic queue, persistent messages, publisher confirms",
+        BrokerKind::Quorum => "RabbitMQ: quorum queue, publisher confirms",
+        BrokerKind::Kafka => "Apache Kafka: one node, acks=all",
+        BrokerKind::Sqs => "ElasticMQ, a server with the protocol of SQS",
+        BrokerKind::PubSub => "pstest, Google's server for tests of Pub/Sub, in memory",
+    }
 }

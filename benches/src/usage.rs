@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use longshore_testkit::broker::BrokerKind;
 use serde_json::{Value, json};
 
 /// The kernel's unit of CPU time in `/proc`, the same on every Linux platform of today.
@@ -22,11 +23,11 @@ pub struct Cpu {
 impl Cpu {
     /// Reads it. A gateway that does not run yet has used none.
     #[must_use]
-    pub fn now(gateway: Option<u32>) -> Self {
+    pub fn now(gateway: Option<u32>, broker: BrokerKind) -> Self {
         Self {
             gateway: gateway.and_then(own).unwrap_or_default(),
             postgres: pid_of("LONGSHORE_TEST_POSTGRES_PID").and_then(family),
-            broker: pid_of("LONGSHORE_TEST_RABBITMQ_PID").and_then(own),
+            broker: pid_of(&format!("LONGSHORE_TEST_{}_PID", broker.as_str().to_uppercase())).and_then(own),
             load: own(std::process::id()).unwrap_or_default(),
             machine: machine().unwrap_or_default(),
         }
@@ -115,7 +116,7 @@ mod tests {
         while std::time::Instant::now() < until {
             std::hint::spin_loop();
         }
-        let cpu = Cpu::now(None);
+        let cpu = Cpu::now(None, BrokerKind::RabbitMq);
 
         assert!(cpu.load > Duration::ZERO);
         assert!(cpu.machine > cpu.load);

@@ -36,8 +36,10 @@ install_packages() {
 
 # missing SERVER VARIABLE: the one message for a server that is neither given, nor there, nor installable.
 missing() {
-    die "$1 is missing. Install it, or name one that runs with $2, or run \`docker compose up -d\` and set
+    die "$1 is missing. Install it, or name one that runs with $2, or run \`docker compose up -d --wait\` and set
     DATABASE_URL=postgres://postgres:longshore@127.0.0.1:5432/postgres
     LONGSHORE_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f
-    LONGSHORE_TEST_KAFKA_BROKERS=127.0.0.1:9092"
+    LONGSHORE_TEST_KAFKA_BROKERS=127.0.0.1:9092
+    LONGSHORE_TEST_SQS_ENDPOINT=http://127.0.0.1:9324
+    LONGSHORE_TEST_PUBSUB_ENDPOINT=127.0.0.1:8085"
 }

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use longshore_benches::scenarios::{Amount, backlog, crash, http, latency, slow};
+use longshore_benches::scenarios::{Amount, backlog, crash, http, latency, slow, waiting};
 use longshore_benches::{report, setup};
+use longshore_testkit::broker::BrokerKind;
 use serde_json::Value;
 
 /// Measures the gateway from outside, each scenario with a database and a queue of its own.
@@ -24,6 +25,9 @@ struct Arguments {
     /// Events of `backlog` and `http`.
     #[arg(long, default_value_t = 50_000)]
     events: u32,
+    /// Messages that wait at the broker in `waiting`.
+    #[arg(long, default_value_t = 1_000_000)]
+    waiting: u32,
     /// Seconds of load of `latency`, `crash` and `slow`.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
@@ -47,21 +51,38 @@ enum Scenario {
     Crash,
     /// One hanging endpoint beside ten healthy ones.
     Slow,
+    /// Memory while a million messages wait at the broker.
+    Waiting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Broker {
     Rabbitmq,
+    Kafka,
+    Sqs,
+    Pubsub,
+}
+
+impl Broker {
+    const fn kind(self) -> BrokerKind {
+        match self {
+            Self::Rabbitmq => BrokerKind::RabbitMq,
+            Self::Kafka => BrokerKind::Kafka,
+            Self::Sqs => BrokerKind::Sqs,
+            Self::Pubsub => BrokerKind::PubSub,
+        }
+    }
 }
 
 impl Scenario {
-    async fn run(self, amount: Amount) -> anyhow::Result<Value> {
+    async fn run(self, kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
         match self {
-            Self::Backlog => backlog::run(amount).await,
-            Self::Http => http::run(amount).await,
-            Self::Latency => latency::run(amount).await,
-            Self::Crash => crash::run(amount).await,
-            Self::Slow => slow::run(amount).await,
+            Self::Backlog => backlog::run(kind, amount).await,
+            Self::Http => http::run(kind, amount).await,
+            Self::Latency => latency::run(kind, amount).await,
+            Self::Crash => crash::run(kind, amount).await,
+            Self::Slow => slow::run(kind, amount).await,
+            Self::Waiting => waiting::run(kind, amount).await,
         }
     }
 }
@@ -70,8 +91,8 @@ impl Scenario {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let amount = Amount { events: arguments.events, seconds: arguments.seconds };
-    let Broker::Rabbitmq = arguments.broker;
+    let Arguments { events, waiting, seconds, .. } = arguments;
+    let (amount, kind) = (Amount { events, waiting, seconds }, arguments.broker.kind());
     let scenarios = match arguments.scenarios.as_slice() {
         [] => Scenario::value_variants(),
         some => some,
@@ -79,8 +100,8 @@ async fn main() -> anyhow::Result<()> {
     let mut figures = Vec::new();
     for scenario in scenarios {
         eprintln!("{scenario:?}");
-        let surroundings = serde_json::json!({ "surroundings": setup::surroundings().await? });
-        let measured = Box::pin(scenario.run(amount)).await.with_context(|| format!("{scenario:?}"))?;
+        let surroundings = serde_json::json!({ "surroundings": setup::surroundings(kind).await? });
+        let measured = Box::pin(scenario.run(kind, amount)).await.with_context(|| format!("{scenario:?}"))?;
         let measured = report::merge([measured, surroundings]);
         eprintln!("{measured:#}");
         figures.push(measured);

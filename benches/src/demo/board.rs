@@ -48,5 +48,5 @@ impl Board {
 
 fn bar((name, now, all): &Row) -> String {
     let filled = (now * WIDTH).checked_div(*all).unwrap_or(WIDTH).min(WIDTH);
-    format!("{name:<22} {}{} {now:>5} / {all}", "█".repeat(filled), "░".repeat(WIDTH - filled))
+    format!("{name:<23} {}{} {now:>5} / {all}", "█".repeat(filled), "░".repeat(WIDTH - filled))
 }

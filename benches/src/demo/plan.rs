@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::publisher::Message;
+use longshore_testkit::publication::Publication;
+
+use super::channel::Channel;
 
 /// The project of the example.
 pub const PROJECT: &str = "01JD00000000000000000DEM00";
@@ -11,7 +13,7 @@ pub const API_KEY: &str =
     "CO.demodemodemodemo.0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// Its endpoint that is named by id.
 pub const AUDIT: &str = "01JD00000000000000000AVD1T";
-/// Events through RabbitMQ: 0 to this.
+/// Events through the broker: 0 to this.
 pub const BY_BROKER: u32 = 1_000;
 /// Events by HTTP: from there on.
 pub const BY_HTTP: u32 = 100;
@@ -31,7 +33,7 @@ const fn total(n: u32) -> u32 {
 
 /// The event as a message.
 #[must_use]
-pub fn message(n: u32) -> Message {
+pub fn message(n: u32) -> Publication {
     let event_type = if is_order(n) { "order.created" } else { "invoice.sent" };
     let (key, value, kind) =
         if is_single(n) { ("endpoint_id", AUDIT, "single") } else { ("owner_id", "customer-1", "fanout") };
@@ -40,7 +42,8 @@ pub fn message(n: u32) -> Message {
     let body = format!(
         r#"{{"{key}":"{value}","event_type":"{event_type}","data":{{"n":{n},"total":{total},"customer":"Ünal & Söhne"}}}}"#
     );
-    Message { body: body.into_bytes(), kind: Some(kind) }
+    Publication { id: Some(format!("demo-{n}")), ..Publication::new(body) }
+        .header("x-convoy-message-type", kind)
 }
 
 /// Where the event is posted.
@@ -75,14 +78,16 @@ pub fn secret(path: &str) -> Option<&'static str> {
 
 /// Commands to play with while everything is left running.
 #[must_use]
-pub fn hints(gateway: SocketAddr, ops: SocketAddr, broker: &str, queue: &str) -> String {
+pub fn hints(gateway: SocketAddr, ops: SocketAddr, channel: &Channel) -> String {
     let base = format!("http://{gateway}/api/v1/projects/{PROJECT}/events");
     let headers = format!("-H 'Authorization: Bearer {API_KEY}' -H 'Content-Type: application/json'");
+    let (kind, settings) = channel.source();
     format!(
-        "To one endpoint:\n  curl {base} {headers} \\\n    -d '{{\"endpoint_id\":\"{AUDIT}\",\"event_type\":\"order.created\",\"data\":{{\"hello\":\"world\"}}}}'\n\
+        "\nTo one endpoint:\n  curl {base} {headers} \\\n    -d '{{\"endpoint_id\":\"{AUDIT}\",\"event_type\":\"order.created\",\"data\":{{\"hello\":\"world\"}}}}'\n\
          To a customer's endpoints, of which one wants large orders only:\n  curl {base}/fanout {headers} \\\n    -d '{{\"owner_id\":\"customer-1\",\"event_type\":\"order.created\",\"data\":{{\"total\":250}}}}'\n\
-         Through RabbitMQ:\n  AMQP_URL='{broker}' QUEUE='{queue}' python3 examples/rabbitmq.py     (needs: pip install pika)\n\
-         Metrics:\n  curl http://{ops}/metrics\n"
+         Through {}, as the publishers in examples/{kind} do:\n  {kind}: {settings}\n\
+         Metrics:\n  curl http://{ops}/metrics\n",
+        channel.name()
     )
 }
 
@@ -105,7 +110,7 @@ mod tests {
     #[test]
     fn the_receiver_recognises_every_event() {
         for n in 0..BY_BROKER + BY_HTTP {
-            let body = message(n).body;
+            let body = message(n).body.unwrap();
             let event: serde_json::Value = serde_json::from_slice(&body).unwrap();
             let data = &body[body.windows(5).position(|window| window == b"{\"n\":").unwrap()..];
 

@@ -1,72 +1,67 @@
-//! What a run needs before the gateway starts: a database, a queue, and the example with this run's addresses.
+//! What a run needs before the gateway starts: a database, and the example with this run's addresses.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use anyhow::Context;
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
-use super::{EXAMPLE_BROKER, EXAMPLE_QUEUE, EXAMPLE_RECEIVER};
+use super::EXAMPLE_RECEIVER;
+use super::channel::Channel;
 
 const EXAMPLE: &str = include_str!("../../../examples/demo.yaml");
+/// The last section of the example, which is replaced as a whole.
+const SOURCES: &str = "    sources:\n";
 
-/// Makes database and queue named `name`, and `demo.yaml` in `dir`; returns the database's URL.
+/// Makes a database named `name` and returns its URL.
 ///
 /// # Errors
-/// A server's.
-pub async fn prepare(
-    dir: &Path,
-    name: &str,
-    postgres: &str,
-    broker: &str,
-    receiver: SocketAddr,
-) -> anyhow::Result<String> {
+/// Postgres'.
+pub async fn database(name: &str, postgres: &str) -> anyhow::Result<String> {
     let admin: PgConnectOptions = postgres.parse().context("DATABASE_URL is not a Postgres URL")?;
     let mut connection = admin.connect().await.context("Postgres does not answer")?;
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).execute(&mut connection).await?;
-    // As the example's source declares it, but before anybody publishes.
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
-    let connection = connect(broker).await?;
-    let channel = connection.create_channel().await?;
-    channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await?;
-    std::fs::write(dir.join("demo.yaml"), resources(name, broker, receiver)?)?;
     Ok(admin.database(name).to_url_lossy().into())
 }
 
-/// Removes database and queue. What is gone already is no error.
+/// Removes the database. What is gone already is no error.
 ///
 /// # Errors
-/// A server's.
-pub async fn clean(name: &str, postgres: &str, broker: &str) -> anyhow::Result<()> {
+/// Postgres'.
+pub async fn clean(name: &str, postgres: &str) -> anyhow::Result<()> {
     let admin: PgConnectOptions = postgres.parse().context("DATABASE_URL is not a Postgres URL")?;
     let mut connection = admin.connect().await.context("Postgres does not answer")?;
     let drop = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
     sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await?;
-    let channel = connect(broker).await?.create_channel().await?;
-    channel.queue_delete(name.into(), QueueDeleteOptions::default()).await?;
     Ok(())
 }
 
-async fn connect(broker: &str) -> anyhow::Result<Connection> {
-    let options = ConnectionProperties::default().with_connection_name("longshore-demo".into());
-    Connection::connect(broker, options).await.context("RabbitMQ does not answer")
+/// The example with this run's receiver and source.
+///
+/// # Errors
+/// When the example has changed its form.
+pub fn resources(channel: &Channel, receiver: SocketAddr) -> anyhow::Result<String> {
+    let (kind, settings) = channel.source();
+    with_addresses(receiver, kind, &settings.to_string())
 }
 
-fn resources(name: &str, broker: &str, receiver: SocketAddr) -> anyhow::Result<String> {
-    let mut text = EXAMPLE.to_owned();
-    let queue = format!("queue: {EXAMPLE_QUEUE}");
-    for (written, meant) in [
-        (EXAMPLE_RECEIVER, format!("http://{receiver}")),
-        (EXAMPLE_BROKER, broker.to_owned()),
-        (queue.as_str(), format!("queue: {name}")),
-    ] {
-        anyhow::ensure!(text.contains(written), "examples/demo.yaml no longer has `{written}`");
-        text = text.replace(written, &meant);
+fn with_addresses(receiver: SocketAddr, kind: &str, settings: &str) -> anyhow::Result<String> {
+    let (rest, _) = EXAMPLE.split_once(SOURCES).context("examples/demo.yaml has no sources any more")?;
+    anyhow::ensure!(rest.contains(EXAMPLE_RECEIVER), "examples/demo.yaml no longer has `{EXAMPLE_RECEIVER}`");
+    let rest = rest.replace(EXAMPLE_RECEIVER, &format!("http://{receiver}"));
+    Ok(format!("{rest}{SOURCES}      - {{name: orders, kind: {kind}, {kind}: {settings}}}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_keeps_everything_but_its_addresses() {
+        let text = with_addresses("127.0.0.1:1".parse().unwrap(), "kafka", r#"{"topic_name":"t"}"#).unwrap();
+
+        assert!(text.contains("url: http://127.0.0.1:1/accounting"), "{text}");
+        assert!(text.ends_with("- {name: orders, kind: kafka, kafka: {\"topic_name\":\"t\"}}\n"), "{text}");
+        assert!(!text.contains("rabbitmq"), "{text}");
     }
-    Ok(text)
 }

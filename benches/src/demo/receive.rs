@@ -1,6 +1,6 @@
 //! The receiver that is left running: a line for every webhook, with what its signatures are worth.
 
-use std::net::SocketAddr;
+use std::io::Write;
 use std::time::Duration;
 
 use longshore_testkit::receiver::Receiver;
@@ -11,19 +11,20 @@ const POLL: Duration = Duration::from_millis(50);
 /// Characters of a body that are shown.
 const SHOWN: usize = 200;
 
-/// Receives and prints until the process is ended.
-pub async fn receive(addr: SocketAddr) {
-    let receiver = Receiver::start_at(addr).await;
-    let mut shown = 0;
+/// Writes down every webhook after the first `seen`, for ever.
+///
+/// # Errors
+/// When it cannot write.
+pub async fn write_down(receiver: &Receiver, mut seen: usize, to: &mut impl Write) -> std::io::Result<()> {
     loop {
         let requests = receiver.requests();
-        for request in &requests[shown..] {
+        for request in &requests[seen..] {
             let verdict =
                 verify(request).map_or_else(|fault| format!("REFUSED ({fault})"), |()| "verified".to_owned());
             let body: String = String::from_utf8_lossy(&request.body).chars().take(SHOWN).collect();
-            println!("{} {} {verdict} {body}", request.path(), request.webhook_id().unwrap_or("-"));
+            writeln!(to, "{} {} {verdict} {body}", request.path(), request.webhook_id().unwrap_or("-"))?;
         }
-        shown = requests.len();
+        seen = requests.len();
         tokio::time::sleep(POLL).await;
     }
 }

@@ -14,16 +14,17 @@ use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::board::Board;
+use super::channel::Channel;
 use super::plan::{self, BY_BROKER, BY_HTTP};
 use super::tally::Tally;
 use crate::http_load::Client;
 use crate::publisher::Publisher;
 use crate::report;
 
-/// Events per second through RabbitMQ: some seconds to look at.
+/// Events per second through the broker: some seconds to look at.
 const RATE: u32 = 250;
 /// How long the gateway may take to start.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 /// How long nothing may arrive before what is missing counts as lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 const REDRAW: Duration = Duration::from_millis(100);
@@ -35,24 +36,17 @@ pub struct Places {
     pub gateway: SocketAddr,
     /// Where it serves its operational routes.
     pub ops: SocketAddr,
-    /// Where the receiver listens.
-    pub receiver: SocketAddr,
     /// The gateway's database.
     pub database: String,
-    /// The broker.
-    pub broker: String,
-    /// The source's queue.
-    pub queue: String,
 }
 
 /// Runs the demo. Whether nothing was lost or doubled and every signature held.
 ///
 /// # Errors
 /// When it cannot be run at all.
-pub async fn run(places: &Places) -> anyhow::Result<bool> {
-    let receiver = Receiver::start_at(places.receiver).await;
+pub async fn run(places: &Places, channel: &Channel, receiver: &Receiver) -> anyhow::Result<bool> {
     let mut database = PgConnection::connect(&places.database).await.context("Postgres does not answer")?;
-    let publisher = Publisher::connect(&places.broker, &places.queue).await?;
+    let publisher = channel.publisher();
     wait_ready(places.ops).await?;
 
     let events = (BY_BROKER + BY_HTTP) as usize;
@@ -89,7 +83,7 @@ pub async fn run(places: &Places) -> anyhow::Result<bool> {
     for request in &receiver.requests()[tally.webhooks()..] {
         tally.take(request, &sent.borrow());
     }
-    Ok(judge(&tally, events, stored))
+    Ok(judge(&channel.name(), &tally, events, stored))
 }
 
 async fn publish(
@@ -106,7 +100,7 @@ async fn publish(
         let mut pace = steady(Duration::from_secs(1) * BY_BROKER / RATE / BY_HTTP);
         for n in BY_BROKER..BY_BROKER + BY_HTTP {
             pace.tick().await;
-            let status = client.post(&plan::path(n), &message(n).body).await?;
+            let status = client.post(&plan::path(n), &message(n).body.unwrap_or_default()).await?;
             anyhow::ensure!(status == 201, "the gateway answered an event with {status}");
         }
         anyhow::Ok(())
@@ -129,7 +123,7 @@ fn show(board: &mut Board, sent: &[Option<Instant>], stored: usize, tally: &Tall
     let (by_broker, by_http) = sent.split_at(BY_BROKER as usize);
     let published = |events: &[Option<Instant>]| events.iter().flatten().count();
     let rows = [
-        ("published to RabbitMQ", published(by_broker), by_broker.len()),
+        ("published to the broker", published(by_broker), by_broker.len()),
         ("posted over HTTP", published(by_http), by_http.len()),
         ("stored", stored, sent.len()),
         ("webhooks delivered", tally.delivered, expected()),
@@ -138,12 +132,12 @@ fn show(board: &mut Board, sent: &[Option<Instant>], stored: usize, tally: &Tall
     board.show(&rows, is_last);
 }
 
-fn judge(tally: &Tally, published: usize, stored: usize) -> bool {
+fn judge(broker: &str, tally: &Tally, published: usize, stored: usize) -> bool {
     let lost = expected() - tally.delivered;
     let duplicated = tally.repeated + stored.saturating_sub(published);
     let webhooks = tally.webhooks();
     println!();
-    println!("  published            {published} events ({BY_BROKER} through RabbitMQ, {BY_HTTP} over HTTP)");
+    println!("  published            {published} events ({BY_BROKER} through {broker}, {BY_HTTP} over HTTP)");
     println!("  stored               {stored} events");
     println!("  delivered            {} of {} webhooks", tally.delivered, expected());
     println!("  lost                 {lost}");
@@ -157,7 +151,7 @@ fn judge(tally: &Tally, published: usize, stored: usize) -> bool {
         let some = tally.latencies.iter().filter(|(n, _)| (from..to).contains(n));
         line(&report::percentiles(some.map(|(_, latency)| *latency).collect()))
     };
-    println!("  RabbitMQ to webhook  {}", latencies(0, BY_BROKER));
+    println!("  {:<21}{}", format!("{broker} to webhook"), latencies(0, BY_BROKER));
     println!("  POST to webhook      {}", latencies(BY_BROKER, BY_BROKER + BY_HTTP));
     if let Some(fault) = &tally.fault {
         println!("  the first signature that did not hold: {fault}");

@@ -2,38 +2,42 @@
 
 use std::time::{Duration, Instant};
 
+use longshore_testkit::broker::BrokerKind;
 use serde_json::{Value, json};
 
 use super::{Amount, memory};
 use crate::payload;
 use crate::report::{fates, merge, millis, rate};
 use crate::setup::{Rig, endpoint};
-use crate::usage::Cpu;
 
 /// Publishes everything, then starts the gateway.
 ///
 /// # Errors
 /// When a server fails.
-pub async fn run(amount: Amount) -> anyhow::Result<Value> {
-    let rig = Rig::new(&["/fast"]).await?;
+pub async fn run(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
+    let rig = Rig::new(kind, &["/fast"]).await?;
     let idle = idle_memory(&rig).await;
-    eprintln!("  publishing {} events", amount.events);
     let to = endpoint(0);
-    let publishing = rig.publisher.backlog(amount.events, |n| payload::envelope(&to, n)).await?;
+    eprintln!("  publishing {} events, drained by a client without a gateway", amount.events);
+    rig.publisher.backlog(amount.events, |n| payload::message(&to, n)).await;
+    let alone = rig.drained_per_s(amount.events).await;
+    eprintln!("  publishing {} events", amount.events);
+    let publishing = rig.publisher.backlog(amount.events, |n| payload::message(&to, n)).await;
 
-    let (before, started) = (Cpu::now(None), Instant::now());
+    let (before, started) = (rig.cpu(None), Instant::now());
     let gateway = rig.start().await;
     rig.sink.wait_for(amount.events as usize).await;
     rig.settle().await;
-    let after = Cpu::now(gateway.pid());
+    let after = rig.cpu(Some(&gateway));
 
     let (first, last) = rig.sink.state().span().unwrap_or((started, started));
     let events = rig.sink.state().events;
     let figures = json!({
         "scenario": "backlog",
-        "broker": "rabbitmq",
+        "broker": kind.as_str(),
         "delivered_per_s": rate(events, last - first),
         "first_delivery_ms": millis(first - started),
+        "drained_without_gateway_per_s": alone,
         "published_per_s": rate(amount.events as usize, publishing),
         "cpu_ms_per_event": after.per_event(before, events),
         "idle_rss_mb": idle["rss_mb"],

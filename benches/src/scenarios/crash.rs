@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use longshore_testkit::broker::BrokerKind;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -18,12 +19,12 @@ const AFTER: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When a server fails.
-pub async fn run(amount: Amount) -> anyhow::Result<Value> {
-    let rig = Rig::new(&["/fast"]).await?;
+pub async fn run(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
+    let rig = Rig::new(kind, &["/fast"]).await?;
     let mut gateway = rig.start().await;
     let (to, count) = (endpoint(0), amount.seconds.max(10) * RATE);
 
-    let publishing = rig.publisher.paced(count, RATE, |n| payload::envelope(&to, n));
+    let publishing = rig.publisher.paced(count, RATE, |n| payload::message(&to, n));
     let killing = async {
         sleep(AFTER).await;
         let killed = Instant::now();
@@ -51,7 +52,7 @@ pub async fn run(amount: Amount) -> anyhow::Result<Value> {
         .max();
     let figures = json!({
         "scenario": "crash",
-        "broker": "rabbitmq",
+        "broker": kind.as_str(),
         "published_per_s": RATE,
         "kill_to_ready_ms": millis(ready - killed),
         "kill_to_next_delivery_ms": millis(back - killed),

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
+use longshore_testkit::broker::BrokerKind;
 use serde_json::{Value, json};
 
 use super::{Amount, memory};
 use crate::http_load;
 use crate::report::{fates, merge, percentiles, rate};
 use crate::setup::Rig;
-use crate::usage::Cpu;
 
 const CONNECTIONS: u32 = 64;
 
@@ -16,16 +16,16 @@ const CONNECTIONS: u32 = 64;
 ///
 /// # Errors
 /// When a server fails or a connection breaks.
-pub async fn run(amount: Amount) -> anyhow::Result<Value> {
-    let rig = Rig::new(&["/fast"]).await?;
+pub async fn run(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
+    let rig = Rig::new(kind, &["/fast"]).await?;
     let gateway = rig.start().await;
 
-    let (before, started) = (Cpu::now(gateway.pid()), Instant::now());
+    let (before, started) = (rig.cpu(Some(&gateway)), Instant::now());
     let posted = http_load::post(gateway.addr(), CONNECTIONS, amount.events).await?;
     let accepted = posted.latencies.len();
     rig.sink.wait_for(accepted).await;
     rig.settle().await;
-    let after = Cpu::now(gateway.pid());
+    let after = rig.cpu(Some(&gateway));
 
     let last = rig.sink.state().span().map_or(started, |(_, last)| last);
     let events = rig.sink.state().events;

@@ -43,7 +43,7 @@ async fn every_example_is_understood() {
     longshore(&database, &["migrate", "up"]);
     let example = |name: &str| format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"));
 
-    for name in ["demo.yaml", "resources.yaml"] {
+    for name in ["demo.yaml", "resources.yaml", "rabbitmq/resources.yaml"] {
         let plain = "security.allow_http_endpoints=true";
         let dry = longshore(&database, &["apply", "--dry-run", "-f", &example(name), "--set", plain]);
         assert_eq!(dry.code, 0, "{name}: {dry:?}");

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Forward,
+    Delay(Duration),
     Refuse,
     Stall,
     StallUpstream,
@@ -107,6 +109,11 @@ impl ChaosProxy {
         self.mode.send_replace(Mode::StallUpstream);
     }
 
+    /// Lets everything through, each piece that much later: a server far away, or one that is slow to answer.
+    pub fn delay(&self, by: Duration) {
+        self.mode.send_replace(Mode::Delay(by));
+    }
+
     /// Forwards again. Connections that were stalled go on where they were.
     pub fn restore(&self) {
         self.mode.send_replace(Mode::Forward);
@@ -164,7 +171,10 @@ impl Line {
         let _ = server.set_nodelay(true);
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
-        let (up, down) = (self.valve(|mode| mode == Mode::Forward), self.valve(|mode| mode != Mode::Stall));
+        let (up, down) = (
+            self.valve(|mode| matches!(mode, Mode::Forward | Mode::Delay(_))),
+            self.valve(|mode| mode != Mode::Stall),
+        );
         tokio::join!(
             pump(&mut from_client, &mut to_server, up),
             pump(&mut from_server, &mut to_client, down)
@@ -180,6 +190,10 @@ struct Valve {
 }
 
 impl Valve {
+    fn mode(&self) -> Mode {
+        *self.mode.borrow()
+    }
+
     /// Waits until data may pass; false when the connection was cut meanwhile: what was kept back is lost.
     async fn opened(&mut self) -> bool {
         let is_open = self.is_open;
@@ -197,6 +211,9 @@ async fn pump(
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if !valve.opened().await {
             return;
+        }
+        if let Mode::Delay(by) = valve.mode() {
+            tokio::time::sleep(by).await;
         }
         if to.write_all(&buffer[..length]).await.is_err() {
             return;

@@ -122,6 +122,12 @@ impl TestTopic {
         &self.name
     }
 
+    /// The broker's addresses, `host:port,…`.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        &self.kafka.brokers
+    }
+
     /// The `kafka` table of a source that reads this topic in a group of its own.
     #[must_use]
     pub fn settings(&self) -> Value {

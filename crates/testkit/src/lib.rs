@@ -10,6 +10,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`broker`] | a queue of its own on any broker, under one name |
 //! | [`chaos`] | a TCP proxy that cuts, resets and stalls |
 //! | [`clock`] | a [`longshore_core::Clock`] on tokio's time, which tests can pause |
 //! | [`database`] | a database of its own for each test |
@@ -18,6 +19,8 @@
 //! | [`memory`] | the store's two ports in memory, with fault knobs |
 //! | `pubsub` | (feature `pubsub`) topics and subscriptions of its own for each test, publishing, what is left |
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
+//! | [`publication`] | a message about to be published, as every broker has it |
+//! | [`record`] | what a fault test saw, for the table of `docs/reliability.md` |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
 //! | `sqs` | with the feature `sqs`: queues of its own for each test on an SQS server, publishing, depth |
@@ -25,6 +28,7 @@
 #![expect(clippy::panic, reason = "a test whose surroundings are broken has no better answer")]
 #![expect(clippy::print_stderr, reason = "what a failed test needs to be understood goes to its output")]
 
+pub mod broker;
 pub mod chaos;
 pub mod clock;
 pub mod database;
@@ -37,6 +41,7 @@ pub mod publication;
 pub mod pubsub;
 pub mod rabbitmq;
 pub mod receiver;
+pub mod record;
 pub mod servers;
 #[cfg(feature = "sqs")]
 pub mod sqs;

@@ -143,6 +143,12 @@ impl TestSubscription {
         &self.id
     }
 
+    /// The server, `host:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.server.endpoint
+    }
+
     /// The `pubsub` table of a source that consumes it, as JSON.
     #[must_use]
     pub fn settings(&self) -> Value {

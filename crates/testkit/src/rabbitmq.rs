@@ -5,11 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
+use crate::publication::Publication;
 use crate::{server_url, unique};
+
+mod queue;
+
+pub use queue::RabbitQueue;
 
 /// Unconfirmed messages in flight while publishing.
 const WINDOW: usize = 1_000;
@@ -50,6 +59,8 @@ pub struct Outgoing {
     pub message_id: Option<String>,
     /// The `timestamp` property, in seconds since the Unix epoch.
     pub timestamp: Option<u64>,
+    /// The `content-type` property.
+    pub content_type: Option<String>,
     /// Headers of any type.
     pub headers: BTreeMap<String, AMQPValue>,
     /// Whether it may be lost with a restart of the broker.
@@ -91,6 +102,9 @@ impl Outgoing {
         if let Some(at) = self.timestamp {
             properties = properties.with_timestamp(at);
         }
+        if let Some(content_type) = &self.content_type {
+            properties = properties.with_content_type(content_type.as_str().into());
+        }
         if !self.headers.is_empty() {
             let mut table = FieldTable::default();
             for (name, value) in &self.headers {
@@ -99,6 +113,23 @@ impl Outgoing {
             properties = properties.with_headers(table);
         }
         properties
+    }
+}
+
+/// The key is left out: a queue has no keys. A header `content-type` becomes the property of that name.
+impl From<Publication> for Outgoing {
+    fn from(publication: Publication) -> Self {
+        let mut outgoing = Self::new(publication.body.unwrap_or_default());
+        for (name, value) in &publication.headers {
+            if name.eq_ignore_ascii_case("content-type") {
+                outgoing.content_type = Some(value.clone());
+            } else {
+                outgoing = outgoing.header(name, value);
+            }
+        }
+        outgoing.message_id = publication.id;
+        outgoing.timestamp = publication.timestamp_ms.and_then(|ms| u64::try_from(ms / 1_000).ok());
+        outgoing
     }
 }
 
@@ -264,6 +295,23 @@ impl TestQueue {
     /// When the queue does not exist.
     pub async fn consumers(&self) -> u32 {
         self.declare_passively().await.consumer_count()
+    }
+
+    /// Consumes that many messages and acknowledges them by hundreds.
+    async fn drain(&self, count: u64) -> lapin::Result<()> {
+        const ACKED_AT_ONCE: u64 = 100;
+        self.channel.basic_qos(1_000, BasicQosOptions::default()).await?;
+        let (queue, tag) = (ShortString::from(self.name.as_str()), ShortString::from("drain"));
+        let options = BasicConsumeOptions::default();
+        let mut consumer =
+            self.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
+        for taken in 1..=count {
+            let Some(delivery) = consumer.next().await else { break };
+            if taken % ACKED_AT_ONCE == 0 || taken == count {
+                delivery?.acker.ack(BasicAckOptions { multiple: true }).await?;
+            }
+        }
+        self.channel.basic_cancel(tag, BasicCancelOptions::default()).await
     }
 
     /// Deletes the queue; its consumers get a server-sent cancel.

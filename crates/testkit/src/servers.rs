@@ -8,6 +8,8 @@ use std::process::{Command as BlockingCommand, Output, Stdio};
 
 use tokio::process::Command;
 
+use crate::broker::BrokerKind;
+
 /// A server the script knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -92,6 +94,15 @@ impl OwnServers {
         self.variable("LONGSHORE_TEST_AMQP_URL")
     }
 
+    /// The address of a broker, in the form of [`BrokerKind::variable`].
+    ///
+    /// # Panics
+    /// When it was not started.
+    #[must_use]
+    pub fn address(&self, kind: BrokerKind) -> &str {
+        self.variable(kind.variable())
+    }
+
     /// The URL for `LONGSHORE_TEST_SQS_ENDPOINT`.
     ///
     /// # Panics
@@ -157,15 +168,11 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/servers
 async fn script(arguments: &[&str]) -> String {
     let mut command = Command::new(SCRIPT);
     command.args(arguments).stdin(Stdio::null()).env("LONGSHORE_OWNER_PID", std::process::id().to_string());
-    for given in [
-        "DATABASE_URL",
-        "LONGSHORE_TEST_AMQP_URL",
-        "AMQP_URL",
-        "LONGSHORE_TEST_SQS_ENDPOINT",
-        "LONGSHORE_TEST_KAFKA_BROKERS",
-        "LONGSHORE_PG_FSYNC",
-    ] {
+    for given in ["DATABASE_URL", "AMQP_URL", "LONGSHORE_PG_FSYNC"] {
         command.env_remove(given);
+    }
+    for kind in BrokerKind::ALL {
+        command.env_remove(kind.variable());
     }
     let Output { status, stdout, stderr } =
         command.output().await.unwrap_or_else(|error| panic!("`{SCRIPT}` cannot be run: {error}"));

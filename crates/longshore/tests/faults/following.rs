@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_testkit::rabbitmq::QueueKind;
+use longshore_testkit::broker::BrokerKind;
 use longshore_testkit::receiver::Receiver;
 use tokio::time::Instant;
 
@@ -11,14 +11,14 @@ use crate::stage::{Endpoint, PATIENCE, Stage};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_url_takes_effect_within_a_second() {
-    let stage = Stage::new(QueueKind::Classic).await;
+    let stage = Stage::new(BrokerKind::RabbitMq).await;
     stage.subscribe().await;
     let mut gateway = stage.setup().start().await;
-    let load = Load::start(stage.rabbit.url(), stage.queue.name(), 200, broadcast);
+    let load = Load::start(&stage.queue, 200, broadcast);
     stage.receiver.wait_for(100, PATIENCE).await;
     let moved = Receiver::start().await;
 
-    stage.apply(&[Endpoint::at(moved.url("/hook"))], stage.rabbit.url()).await;
+    stage.apply(&[Endpoint::at(moved.url("/hook"))], &stage.queue.settings()).await;
     let applied = Instant::now();
     moved.wait_for(200, PATIENCE).await;
 

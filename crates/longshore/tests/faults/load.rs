@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::{Clock, SystemClock};
-use longshore_testkit::rabbitmq::{Outgoing, Rabbit};
+use longshore_testkit::broker::Queue;
+use longshore_testkit::publication::Publication;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 const TICK: Duration = Duration::from_millis(20);
 /// Between two tries to reach a broker that is away.
 const PAUSE: Duration = Duration::from_millis(100);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What was published, by number.
 #[derive(Debug, Default)]
@@ -24,6 +24,14 @@ pub(crate) struct Published {
     /// Sent without an answer: in the queue or not.
     pub(crate) unsure: HashSet<u64>,
     next: u64,
+}
+
+impl Published {
+    /// Messages with these numbers, all confirmed.
+    pub(crate) fn of(numbers: impl IntoIterator<Item = u64>) -> Self {
+        let now = Instant::now();
+        Self { confirmed: numbers.into_iter().map(|number| (number, now)).collect(), ..Self::default() }
+    }
 }
 
 /// A publisher at a steady rate.
@@ -37,15 +45,13 @@ pub(crate) struct Load {
 impl Load {
     /// Publishes `rate` messages a second, a multiple of 50, as `message` makes them of their number.
     pub(crate) fn start(
-        amqp_url: &str,
-        queue: &str,
+        queue: &Arc<Queue>,
         rate: u64,
-        message: impl Fn(u64) -> Outgoing + Send + Sync + 'static,
+        message: impl Fn(u64) -> Publication + Send + Sync + 'static,
     ) -> Self {
         let (stop, published) = (CancellationToken::new(), Arc::new(Mutex::new(Published::default())));
         let publisher = Publisher {
-            amqp_url: amqp_url.to_owned(),
-            queue: queue.to_owned(),
+            queue: Arc::clone(queue),
             per_tick: rate / 50,
             published: Arc::clone(&published),
             message,
@@ -69,50 +75,40 @@ impl Load {
 }
 
 struct Publisher<M> {
-    amqp_url: String,
-    queue: String,
+    queue: Arc<Queue>,
     per_tick: u64,
     published: Arc<Mutex<Published>>,
     message: M,
 }
 
-impl<M: Fn(u64) -> Outgoing + Send + Sync> Publisher<M> {
+impl<M: Fn(u64) -> Publication + Send + Sync> Publisher<M> {
     async fn run(self, stop: CancellationToken) {
-        let mut rabbit = None;
         let mut ticks = interval(TICK);
         // After an outage the rate goes on; what was not sent meanwhile is not made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
-            let connection = match rabbit.take() {
-                Some(connection) => connection,
-                None => match timeout(CONNECT_TIMEOUT, Rabbit::try_connect_to(&self.amqp_url)).await {
-                    Ok(Ok(connection)) => connection,
-                    _ => {
-                        sleep(PAUSE).await;
-                        continue;
-                    }
-                },
-            };
             ticks.tick().await;
-            if self.publish(&connection).await {
-                rabbit = Some(connection);
+            if !self.publish().await {
+                sleep(PAUSE).await;
             }
         }
     }
 
-    /// One tick's messages; false when the connection is of no use any more.
-    async fn publish(&self, rabbit: &Rabbit) -> bool {
+    /// One tick's messages; false when the broker did not take them all.
+    async fn publish(&self) -> bool {
         let mut published = self.published.lock().await;
         let numbers = published.next..published.next + self.per_tick;
         published.next = numbers.end;
         let at = Instant::now();
-        let mut taken = 0;
-        let messages: Vec<Outgoing> = numbers.clone().map(&self.message).collect();
-        let result = rabbit.existing(&self.queue).try_publish(messages, |_| taken += 1).await;
-        let (confirmed, unsure) = (numbers.start..numbers.start + taken, numbers.start + taken..numbers.end);
-        published.confirmed.extend(confirmed.map(|number| (number, at)));
-        published.unsure.extend(unsure);
-        result.is_ok()
+        let taken = self.queue.try_publish(numbers.clone().map(&self.message).collect()).await;
+        for (number, taken) in numbers.zip(&taken) {
+            if *taken {
+                published.confirmed.insert(number, at);
+            } else {
+                published.unsure.insert(number);
+            }
+        }
+        taken.iter().all(|taken| *taken)
     }
 }
 
@@ -137,19 +133,16 @@ impl Identity {
 }
 
 /// A broadcast event with that number; its identity takes turns.
-pub(crate) fn broadcast(number: u64) -> Outgoing {
+pub(crate) fn broadcast(number: u64) -> Publication {
     identified(number, Identity::of(number)).header("x-convoy-message-type", "broadcast")
 }
 
-fn identified(number: u64, identity: Identity) -> Outgoing {
-    let message = Outgoing::new(format!(r#"{{"event_type": "fault.test", "data": {{"n": {number}}}}}"#));
+fn identified(number: u64, identity: Identity) -> Publication {
+    let message = Publication::new(format!(r#"{{"event_type": "fault.test", "data": {{"n": {number}}}}}"#));
+    let (id, now) = (Some(format!("m-{number}")), Some(SystemClock.now().as_millis()));
     match identity {
-        Identity::Dated => message.identified(format!("m-{number}"), unix_now()),
-        Identity::Named => Outgoing { message_id: Some(format!("m-{number}")), ..message },
+        Identity::Dated => Publication { id, timestamp_ms: now, ..message },
+        Identity::Named => Publication { id, ..message },
         Identity::Nameless => message,
     }
-}
-
-fn unix_now() -> u64 {
-    SystemClock.now().as_secs().try_into().unwrap()
 }

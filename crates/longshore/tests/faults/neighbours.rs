@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use longshore_testkit::rabbitmq::{Outgoing, QueueKind};
+use longshore_testkit::broker::BrokerKind;
+use longshore_testkit::publication::Publication;
 use longshore_testkit::receiver::{Receiver, Reply};
 use tokio::time::Instant;
 
@@ -22,10 +23,10 @@ const WARM_UP: u64 = 400;
 const FLOOR: Duration = Duration::from_millis(100);
 
 /// An event for the endpoint whose turn it is.
-fn single(number: u64) -> Outgoing {
+fn single(number: u64) -> Publication {
     let endpoint = endpoint_id(usize::try_from(number % (HEALTHY + 1)).unwrap());
     let body = format!(r#"{{"event_type": "a", "endpoint_id": "{endpoint}", "data": {{"n": {number}}}}}"#);
-    Outgoing::new(body).header("x-convoy-message-type", "single")
+    Publication::new(body).header("x-convoy-message-type", "single")
 }
 
 /// Latencies from publishing to receipt at the healthy endpoints, sorted.
@@ -45,8 +46,7 @@ fn latencies(stage: &Stage, published: &Published, from: u64) -> Vec<Duration> {
 }
 
 async fn phase(stage: &Stage, first: u64, events: usize) -> Vec<Duration> {
-    let load =
-        Load::start(stage.rabbit.url(), stage.queue.name(), RATE, move |number| single(first + number));
+    let load = Load::start(&stage.queue, RATE, move |number| single(first + number));
     let healthy = events * usize::try_from(HEALTHY).unwrap() / usize::try_from(HEALTHY + 1).unwrap();
     let before = stage.receiver.count();
     stage.receiver.wait_for(before + healthy, Duration::from_secs(120)).await;
@@ -60,12 +60,12 @@ async fn phase(stage: &Stage, first: u64, events: usize) -> Vec<Duration> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_hangs_does_not_slow_its_neighbours_down() {
-    let stage = Stage::new(QueueKind::Classic).await;
+    let stage = Stage::new(BrokerKind::RabbitMq).await;
     let eleventh = Receiver::start().await;
     let mut endpoints: Vec<Endpoint> =
         (0..HEALTHY).map(|index| Endpoint::at(stage.receiver.url(&format!("/healthy/{index}")))).collect();
     endpoints.push(Endpoint { keys: ", http_timeout: 15s", ..Endpoint::at(eleventh.url("/eleventh")) });
-    stage.apply(&endpoints, stage.rabbit.url()).await;
+    stage.apply(&endpoints, &stage.queue.settings()).await;
     let mut gateway = stage.setup().start().await;
 
     let without = phase(&stage, 0, WITHOUT).await;

@@ -2,31 +2,39 @@
 
 use std::time::Duration;
 
-use longshore_testkit::chaos::ChaosProxy;
+use longshore_testkit::broker::BrokerKind;
 use longshore_testkit::gateway::Gateway;
-use longshore_testkit::rabbitmq::QueueKind;
 use longshore_testkit::servers::{OwnServers, Server, Stop};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::brokers::{on, rate};
 use crate::http::Producer;
+use crate::lengths;
 use crate::load::{Load, broadcast};
-use crate::stage::{Endpoint, PATIENCE, Stage, metric};
+use crate::record;
+use crate::stage::{PATIENCE, Stage, metric};
 
-/// How long Postgres is away.
-const OUTAGE: Duration = Duration::from_secs(30);
 /// How much the resident memory may grow meanwhile.
 const GROWTH_KIB: u64 = 20 * 1024;
-/// The source's default: messages that a consumer holds at most.
+/// RabbitMQ's default: messages that a consumer holds at most.
 const PREFETCH: u64 = 1_000;
 const CONSUMERS: u64 = 2;
+
+// A quorum queue counts deliveries: a message that was given back would say so.
+on!(postgres_away_acknowledges_and_drops_nothing: quorum);
+on!(restarts_of_the_broker_lose_and_double_nothing: rabbitmq);
 
 /// What the broker has been told is done with, of a queue whose consumers hold all they may.
 async fn acknowledged(stage: &Stage, load: &Load) -> u64 {
     let published = load.hold().await;
     assert!(published.unsure.is_empty(), "the broker was there all the time");
-    let out = published.confirmed.len() as u64 - u64::from(stage.queue.depth().await);
-    out.checked_sub(PREFETCH * CONSUMERS).unwrap()
+    let out = published.confirmed.len() as u64 - stage.queue.left().await;
+    match stage.queue.kind() {
+        // It does not count what consumers hold.
+        BrokerKind::RabbitMq | BrokerKind::Quorum => out.checked_sub(PREFETCH * CONSUMERS).unwrap(),
+        _ => out,
+    }
 }
 
 /// Posts events, one after the other, for as long as the outage lasts; each must be told to come again.
@@ -48,18 +56,17 @@ fn refused(gateway: &Gateway, until: Instant) -> JoinHandle<Vec<Duration>> {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn thirty_seconds_without_postgres_acknowledge_and_drop_nothing() {
+async fn postgres_away_acknowledges_and_drops_nothing(kind: BrokerKind) {
+    let outage = lengths::postgres_away(kind);
     let own = OwnServers::start(&[Server::Postgres]).await;
-    // A quorum queue counts deliveries: a message that was given back would say so.
-    let stage = Stage::own(Some(own.database_url()), None, QueueKind::Quorum).await;
+    let stage = Stage::own(Some(own.database_url()), None, kind).await;
     stage.subscribe().await;
     let mut gateway = stage.setup().start().await;
-    let load = Load::start(stage.rabbit.url(), stage.queue.name(), 300, broadcast);
-    stage.receiver.wait_for(600, PATIENCE).await;
+    let load = Load::start(&stage.queue, rate(kind), broadcast);
+    stage.receiver.wait_for(2 * rate(kind) as usize, PATIENCE).await;
 
     own.stop(Server::Postgres, Stop::Immediate).await;
-    let back = Instant::now() + OUTAGE;
+    let back = Instant::now() + outage;
     let refused = refused(&gateway, back);
     stage.queue_grows().await; // from now on the consumers hold all they may
     let (acknowledged_before, before) = (acknowledged(&stage, &load).await, gateway.usage().rss_kib);
@@ -76,68 +83,78 @@ async fn thirty_seconds_without_postgres_acknowledge_and_drop_nothing() {
     stage.receiver.wait_for(delivered_before + 100, PATIENCE).await;
     let resumed = started.elapsed();
     let published = load.stop().await;
+    stage.settle(published.confirmed.len(), lengths::catching_up()).await;
 
+    let given_back = metric(&gateway, "ingest_messages_redelivered_total").await;
     // What was refused by HTTP is not stored either, so nothing is foreign.
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
-    tally.assert_exactly_once_stored(&format!(
-        "Postgres away for {OUTAGE:?}: resident {before} KiB before, {most} KiB at most, resumed after \
-         {resumed:?}, refused by HTTP after {waited:?}"
-    ));
+    let note = format!(
+        "away {} s; resident {} MiB before, {} MiB at most; at work again after {resumed:.1?}",
+        outage.as_secs(),
+        before / 1024,
+        most / 1024
+    );
+    tally.pass(&stage, record::POSTGRES_AWAY, note);
     assert_eq!(tally.repeated, 0, "outcomes are held, not repeated");
     assert!(most <= before + GROWTH_KIB, "memory grew from {before} to {most} KiB");
-    assert!(waited.len() >= 2 && waited.iter().all(|waited| *waited < Duration::from_secs(11)), "{waited:?}");
+    let few = if outage < Duration::from_secs(30) { 1 } else { 2 };
+    assert!(
+        waited.len() >= few && waited.iter().all(|waited| *waited < Duration::from_secs(11)),
+        "{waited:?}"
+    );
+    assert_eq!(given_back, 0.0, "no message was given back");
     let given_back = "SELECT count(*) FROM events WHERE headers::text ILIKE '%x-delivery-count%'";
     assert_eq!(stage.count(given_back).await, 0, "no message was given back");
     assert!(resumed < Duration::from_secs(10), "resumed after {resumed:?}");
-    stage.queue.clone().delete().await;
+    stage.queue.remove().await;
     stage.pool.close().await;
 }
 
-/// As an operator does it, and as a loss of power does; both times with events that are committed and not yet
+/// As an operator does it, and as a loss of power does, in turn; each time with events that are committed and not yet
 /// acknowledged, so that the broker delivers them again.
-#[tokio::test(flavor = "multi_thread")]
-async fn restarts_of_rabbitmq_lose_and_double_nothing() {
-    for how in [Stop::Fast, Stop::Immediate] {
-        let own = OwnServers::start(&[Server::RabbitMq]).await;
-        let mut stage = Stage::own(None, Some(own.amqp_url()), QueueKind::Classic).await;
-        let proxy = ChaosProxy::start(ChaosProxy::authority(stage.rabbit.url())).await;
-        let endpoint = Endpoint::at(stage.receiver.url("/hook"));
-        stage.apply(&[endpoint], &proxy.url(stage.rabbit.url())).await;
-        let mut gateway = stage.setup().start().await;
-        let load = Load::start(stage.rabbit.url(), stage.queue.name(), 300, broadcast);
-        // Some seconds: a broker that is killed at once forgets even that the queue was declared.
-        stage.receiver.wait_for(1_500, PATIENCE).await;
-
-        proxy.stall_upstream(); // messages come in, acknowledgements do not go out
+async fn restarts_of_the_broker_lose_and_double_nothing(kind: BrokerKind) {
+    let own = OwnServers::start(&[kind.server()]).await;
+    let stage = Stage::own(None, Some(own.address(kind)), kind).await;
+    let held = stage.subscribe_held().await;
+    let mut gateway = stage.setup().start().await;
+    let load = Load::start(&stage.queue, rate(kind), broadcast);
+    // Some seconds: a RabbitMQ that is killed at once forgets even that the queue was declared.
+    stage.receiver.wait_for(5 * rate(kind) as usize, PATIENCE).await;
+    let (restarts, mut longest, mut again) = (lengths::broker_restarts(), Duration::ZERO, 0.0);
+    for number in 0..restarts {
+        held.hold();
         let stored = stage.count("SELECT count(*) FROM events").await;
-        stage.count_reaches("SELECT count(*) FROM events", stored + 150).await;
-        own.stop(Server::RabbitMq, how).await;
-        proxy.cut(); // with what was held back
-        proxy.restore();
-        own.start_again(Server::RabbitMq).await;
+        stage.count_reaches("SELECT count(*) FROM events", stored + rate(kind) as i64 / 2).await;
+        own.stop(kind.server(), if number % 2 == 0 { Stop::Fast } else { Stop::Immediate }).await;
+        held.release();
+        own.start_again(kind.server()).await;
         let (started, before) = (Instant::now(), stage.receiver.count());
-        stage.receiver.wait_for(before + 300, PATIENCE).await;
-        let resumed = started.elapsed();
-        let published = load.stop().await;
-        stage.reconnect().await;
-        stage.settle(published.confirmed.len(), PATIENCE).await;
-
-        let again = metric(&gateway, "ingest_messages_redelivered_total").await;
-        let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
-        tally.assert_exactly_once_stored(&format!(
-            "RabbitMQ restarted, {how:?}: resumed after {resumed:?}, {again} messages delivered again"
-        ));
-        assert!(again >= 100.0, "{again} messages were delivered again");
-        assert_eq!(tally.repeated, 0, "what was stored is recognised");
-        assert!(resumed < Duration::from_secs(10), "resumed after {resumed:?}");
+        stage.receiver.wait_for(before + rate(kind) as usize, PATIENCE).await;
+        longest = longest.max(started.elapsed());
+        let known = metric(&gateway, "ingest_messages_redelivered_total").await;
+        // A Kafka consumer that outlives its broker goes on where it was, whatever it has committed.
+        let is_log = kind == BrokerKind::Kafka;
+        assert!(is_log || known - again >= rate(kind) as f64 / 3.0, "{} were delivered again", known - again);
+        again = known;
     }
+    let published = load.stop().await;
+    stage.settle(published.confirmed.len(), PATIENCE).await;
+
+    let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
+    let note = format!(
+        "{restarts} restarts, every other one as a loss of power; at work again after {longest:.1?} at the longest; \
+         {again} delivered again and recognised"
+    );
+    tally.pass(&stage, record::RESTARTS, note);
+    assert_eq!(tally.repeated, 0, "what was stored is recognised");
+    assert!(longest < Duration::from_secs(10), "resumed after {longest:?}");
 }
 
 impl Stage {
     /// Waits until messages pile up: the consumers hold all they may.
     async fn queue_grows(&self) {
         let deadline = Instant::now() + PATIENCE;
-        while self.queue.depth().await < 10 {
+        while self.queue.left().await < 10 {
             assert!(Instant::now() < deadline, "the gateway goes on taking messages");
             sleep(Duration::from_millis(50)).await; // a broker gives no signal
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
+use longshore_testkit::broker::BrokerKind;
 use longshore_testkit::gateway::Gateway;
 use longshore_testkit::rabbitmq::{QueueKind, Rabbit};
 use longshore_testkit::servers::{OwnServers, Server};
@@ -56,7 +57,7 @@ fn receiver(stage: &Stage) -> String {
 
 /// Applies the receiver and one source; `keys` are the source's in YAML.
 async fn apply(stage: &Stage, queue: &str, keys: &str) -> Instant {
-    let url = stage.rabbit.url();
+    let url = stage.queue.settings()["urls"][0].as_str().unwrap().to_owned();
     let source = format!(
         "    sources:\n      - {{name: q, kind: rabbitmq, rabbitmq: {{urls: ['{url}'], queue: {queue}}}{keys}}}\n"
     );
@@ -75,18 +76,18 @@ const MAPPING: &str = ", mapping: {event_type: 'const:mapped', data: 'body:data'
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_change_of_a_stored_source_is_in_effect_within_two_seconds() {
-    let stage = Stage::new(QueueKind::Quorum).await;
-    let queue = stage.queue.name();
+    let stage = Stage::new(BrokerKind::Quorum).await;
+    let (queue, rabbit) = (stage.queue.name(), Rabbit::connect().await);
     apply(&stage, queue, "").await;
     let mut gateway = stage.setup().start().await;
-    let load = Load::start(stage.rabbit.url(), queue, RATE, broadcast);
+    let load = Load::start(&stage.queue, RATE, broadcast);
     stage.receiver.wait_for(50, PATIENCE).await;
 
     let at = apply(&stage, queue, ", workers: 3").await;
-    takes_effect("apply, workers 1 to 3", at, || async { consumers(&stage.rabbit, queue).await == 3 }).await;
+    takes_effect("apply, workers 1 to 3", at, || async { consumers(&rabbit, queue).await == 3 }).await;
     assert_eq!(begun(&gateway), 3, "the first consumer goes on");
     let at = apply(&stage, queue, ", workers: 2").await;
-    takes_effect("apply, workers 3 to 2", at, || async { consumers(&stage.rabbit, queue).await == 2 }).await;
+    takes_effect("apply, workers 3 to 2", at, || async { consumers(&rabbit, queue).await == 2 }).await;
     assert_eq!(begun(&gateway), 3, "the other consumers go on");
 
     let at = apply(&stage, queue, &format!(", workers: 2{MAPPING}")).await;
@@ -94,7 +95,7 @@ async fn every_change_of_a_stored_source_is_in_effect_within_two_seconds() {
     assert_eq!(begun(&gateway), 3, "a mapping needs no new connection");
 
     let at = apply(&stage, queue, ", disabled: true").await;
-    takes_effect("apply, disabled", at, || async { consumers(&stage.rabbit, queue).await == 0 }).await;
+    takes_effect("apply, disabled", at, || async { consumers(&rabbit, queue).await == 0 }).await;
     let stored = stage.count(EVENTS).await;
     let at = apply(&stage, queue, "").await;
     takes_effect("apply, enabled", at, || async { stage.count(EVENTS).await > stored }).await;
@@ -106,16 +107,17 @@ async fn every_change_of_a_stored_source_is_in_effect_within_two_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_moves_to_another_queue_within_two_seconds() {
-    let stage = Stage::new(QueueKind::Classic).await;
-    let next = stage.rabbit.queue(QueueKind::Classic).await;
+    let stage = Stage::new(BrokerKind::RabbitMq).await;
+    let rabbit = Rabbit::connect().await;
+    let next = rabbit.queue(QueueKind::Classic).await;
     apply(&stage, stage.queue.name(), "").await;
     let mut gateway = stage.setup().start().await;
-    let load = Load::start(stage.rabbit.url(), stage.queue.name(), RATE, broadcast);
+    let load = Load::start(&stage.queue, RATE, broadcast);
     stage.receiver.wait_for(50, PATIENCE).await;
 
     let at = apply(&stage, next.name(), "").await;
-    takes_effect("apply, queue", at, || async { consumers(&stage.rabbit, next.name()).await == 1 }).await;
-    assert_eq!(consumers(&stage.rabbit, stage.queue.name()).await, 0, "the old queue is left");
+    takes_effect("apply, queue", at, || async { consumers(&rabbit, next.name()).await == 1 }).await;
+    assert_eq!(consumers(&rabbit, stage.queue.name()).await, 0, "the old queue is left");
     let published = load.stop().await;
     // What came after the move is still there, for the way back.
     apply(&stage, stage.queue.name(), "").await;
@@ -162,8 +164,8 @@ async fn every_change_of_the_configuration_file_is_in_effect_within_two_seconds(
     let own = OwnServers::start(&[Server::RabbitMq]).await;
     own.rabbitmqctl(&["add_user", "app", "one"]).await;
     own.rabbitmqctl(&["set_permissions", "app", ".*", ".*", ".*"]).await;
-    let stage = Stage::own(None, Some(own.amqp_url()), QueueKind::Quorum).await;
-    let queue = stage.queue.name();
+    let stage = Stage::own(None, Some(own.amqp_url()), BrokerKind::Quorum).await;
+    let (queue, rabbit) = (stage.queue.name(), Rabbit::connect_to(own.amqp_url()).await);
     let (amqp_url, dir) = (own.amqp_url().to_owned(), TempDir::new().unwrap());
     let file = Mounted { dir, amqp_url, queue: queue.to_owned() };
     file.write("password", "one\n");
@@ -171,11 +173,11 @@ async fn every_change_of_the_configuration_file_is_in_effect_within_two_seconds(
     apply_text(&stage, &receiver(&stage)).await;
     let mut gateway =
         stage.setup().env("LONGSHORE_CONFIG", file.path("longshore.toml").to_str().unwrap()).start().await;
-    let load = Load::start(stage.rabbit.url(), queue, RATE, broadcast);
+    let load = Load::start(&stage.queue, RATE, broadcast);
     stage.receiver.wait_for(50, PATIENCE).await;
 
     let at = file.declare("workers = 2");
-    takes_effect("file, workers 1 to 2", at, || async { consumers(&stage.rabbit, queue).await == 2 }).await;
+    takes_effect("file, workers 1 to 2", at, || async { consumers(&rabbit, queue).await == 2 }).await;
     assert_eq!(begun(&gateway), 2, "the first consumer goes on");
     let at = file.declare("mapping = { event_type = 'const:mapped', data = 'body:data' }");
     takes_effect("file, mapping", at, || async { stage.count(MAPPED).await > 0 }).await;
@@ -196,9 +198,9 @@ async fn every_change_of_the_configuration_file_is_in_effect_within_two_seconds(
     while !gateway.log().contains("is not taken up") {
         sleep(POLL).await; // the log gives no signal
     }
-    assert_eq!((begun(&gateway), consumers(&stage.rabbit, queue).await), (before, 1));
+    assert_eq!((begun(&gateway), consumers(&rabbit, queue).await), (before, 1));
     let at = file.declare("disabled = true");
-    takes_effect("file, disabled", at, || async { consumers(&stage.rabbit, queue).await == 0 }).await;
+    takes_effect("file, disabled", at, || async { consumers(&rabbit, queue).await == 0 }).await;
     let stored = stage.count(EVENTS).await;
     let at = file.declare("");
     takes_effect("file, enabled", at, || async { stage.count(EVENTS).await > stored }).await;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use longshore_testkit::broker::BrokerKind;
 use longshore_testkit::free_addr;
-use longshore_testkit::rabbitmq::QueueKind;
 use longshore_testkit::receiver::{Receiver, Reply};
 
 use crate::load::broadcast;
@@ -50,7 +50,7 @@ async fn assert_on_schedule(stage: &Stage, deliveries: usize, outcome: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_errors_and_then_success_are_on_schedule_and_on_record() {
-    let stage = Stage::new(QueueKind::Classic).await;
+    let stage = Stage::new(BrokerKind::RabbitMq).await;
     let path = |index| format!("/e{index}");
     let endpoints: Vec<Endpoint> = (0..ENDPOINTS)
         .map(|index| Endpoint { subscription: RETRY, ..Endpoint::at(stage.receiver.url(&path(index))) })
@@ -59,7 +59,7 @@ async fn three_errors_and_then_success_are_on_schedule_and_on_record() {
         let down = Reply::status(500);
         stage.receiver.script(&path(index), [down.clone(), down.clone(), down, Reply::status(200)]);
     }
-    stage.apply(&endpoints, stage.rabbit.url()).await;
+    stage.apply(&endpoints, &stage.queue.settings()).await;
     let mut gateway = stage.setup().start().await;
     stage.queue.publish([broadcast(0)]).await;
 
@@ -80,10 +80,10 @@ async fn three_errors_and_then_success_are_on_schedule_and_on_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_comes_up_after_three_refused_connections_gets_its_event_on_schedule() {
     const DELIVERIES: usize = 5;
-    let stage = Stage::new(QueueKind::Classic).await;
+    let stage = Stage::new(BrokerKind::RabbitMq).await;
     let addr = free_addr();
     let endpoint = Endpoint { subscription: RETRY, ..Endpoint::at(format!("http://{addr}/hook")) };
-    stage.apply(&[endpoint], stage.rabbit.url()).await;
+    stage.apply(&[endpoint], &stage.queue.settings()).await;
     let mut gateway = stage.setup().start().await;
     stage.queue.publish((0..DELIVERIES as u64).map(broadcast)).await;
 

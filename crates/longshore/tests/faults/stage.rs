@@ -1,12 +1,15 @@
 //! A database with its schema, a queue, a receiver, and how to start gateways between them.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_testkit::broker::{BrokerKind, Queue};
+use longshore_testkit::chaos::ChaosProxy;
 use longshore_testkit::database::{TestDatabase, fresh_database};
 use longshore_testkit::gateway::{Gateway, Setup};
-use longshore_testkit::rabbitmq::{QueueKind, Rabbit, TestQueue};
 use longshore_testkit::receiver::Receiver;
+use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::time::{Instant, sleep};
 
@@ -49,8 +52,7 @@ pub(crate) fn endpoint_id(index: usize) -> String {
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) pool: PgPool,
-    pub(crate) rabbit: Rabbit,
-    pub(crate) queue: TestQueue,
+    pub(crate) queue: Arc<Queue>,
     pub(crate) receiver: Receiver,
     setup: Setup,
     /// Dropped last.
@@ -59,29 +61,27 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// On the servers that the environment names.
-    pub(crate) async fn new(kind: QueueKind) -> Self {
-        let database = fresh_database().await;
-        let url = database.url();
-        Self::on(Some(database), &url, Rabbit::connect().await, kind).await
+    pub(crate) async fn new(kind: BrokerKind) -> Self {
+        Self::own(None, None, kind).await
     }
 
     /// On servers of one's own, where they are given.
-    pub(crate) async fn own(database_url: Option<&str>, amqp_url: Option<&str>, kind: QueueKind) -> Self {
-        let rabbit = match amqp_url {
-            Some(url) => Rabbit::connect_to(url).await,
-            None => Rabbit::connect().await,
+    pub(crate) async fn own(database_url: Option<&str>, server: Option<&str>, kind: BrokerKind) -> Self {
+        let queue = match server {
+            Some(server) => Queue::create_at(kind, server).await,
+            None => Queue::create(kind).await,
         };
         match database_url {
-            Some(url) => Self::on(None, url, rabbit, kind).await,
+            Some(url) => Self::on(None, url, queue).await,
             None => {
                 let database = fresh_database().await;
                 let url = database.url();
-                Self::on(Some(database), &url, rabbit, kind).await
+                Self::on(Some(database), &url, queue).await
             }
         }
     }
 
-    async fn on(database: Option<TestDatabase>, url: &str, rabbit: Rabbit, kind: QueueKind) -> Self {
+    async fn on(database: Option<TestDatabase>, url: &str, queue: Queue) -> Self {
         let setup = Setup::new(env!("CARGO_BIN_EXE_longshore"))
             .env("LONGSHORE__DATABASE__URL", url)
             .env("LONGSHORE__DATABASE__LEASE", format!("{}s", LEASE.as_secs()))
@@ -90,14 +90,7 @@ impl Stage {
             .env("LONGSHORE__SECURITY__ALLOWED_NETWORKS", "127.0.0.0/8");
         setup.run_ok(["migrate", "up"]).await;
         let pool = PgPoolOptions::new().max_connections(3).connect(url).await.unwrap();
-        let queue = rabbit.queue(kind).await;
-        Self { pool, rabbit, queue, receiver: Receiver::start().await, setup, _database: database }
-    }
-
-    /// Asks the broker over a new connection from now on: the old one ended with it.
-    pub(crate) async fn reconnect(&mut self) {
-        self.rabbit = Rabbit::connect_to(self.rabbit.url()).await;
-        self.queue = self.rabbit.existing(self.queue.name());
+        Self { pool, queue: Arc::new(queue), receiver: Receiver::start().await, setup, _database: database }
     }
 
     /// How to start a gateway here.
@@ -107,34 +100,31 @@ impl Stage {
 
     /// Applies one endpoint, the receiver's `/hook`, and the queue as the source.
     pub(crate) async fn subscribe(&self) {
-        self.apply(&[Endpoint::at(self.receiver.url("/hook"))], self.rabbit.url()).await;
+        self.subscribe_with(&self.queue.settings()).await;
     }
 
-    /// Applies these endpoints, and the queue as the source through `amqp_url`.
-    pub(crate) async fn apply(&self, endpoints: &[Endpoint], amqp_url: &str) {
-        let resources = self.resources(endpoints, amqp_url);
+    /// As [`Self::subscribe`], with these settings of the source.
+    pub(crate) async fn subscribe_with(&self, settings: &Value) {
+        self.apply(&[Endpoint::at(self.receiver.url("/hook"))], settings).await;
+    }
+
+    /// As [`Self::subscribe`], with a proxy between the gateway and its broker.
+    pub(crate) async fn subscribe_through_proxy(&self) -> ChaosProxy {
+        let proxy = ChaosProxy::start(self.queue.authority()).await;
+        self.subscribe_with(&self.queue.settings_through(&proxy)).await;
+        proxy
+    }
+
+    /// Applies these endpoints, and the queue as the source with these settings.
+    pub(crate) async fn apply(&self, endpoints: &[Endpoint], settings: &Value) {
+        self.apply_text(&format!("projects:\n{}", project(0, endpoints, &self.queue, settings))).await;
+    }
+
+    /// Applies resources.
+    pub(crate) async fn apply_text(&self, resources: &str) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(resources.as_bytes()).unwrap();
         self.setup.run_ok(["apply", "-f", file.path().to_str().unwrap()]).await;
-    }
-
-    fn resources(&self, endpoints: &[Endpoint], amqp_url: &str) -> String {
-        let list = |line: &dyn Fn(usize, &Endpoint) -> String| {
-            endpoints.iter().enumerate().map(|(index, endpoint)| line(index, endpoint)).collect::<String>()
-        };
-        let declared = list(&|index, endpoint| {
-            let (id, Endpoint { url, keys, .. }) = (endpoint_id(index), endpoint);
-            format!("      - {{name: e{index}, id: {id}, url: '{url}', secret: s-one{keys}}}\n")
-        });
-        let subscriptions = list(&|index, endpoint| {
-            format!("      - {{name: s{index}, endpoint: e{index}{}}}\n", endpoint.subscription)
-        });
-        let queue = self.queue.name();
-        format!(
-            "projects:\n  - name: shop\n    id: {PROJECT}\n    api_keys: [{{name: k, key: {API_KEY}}}]\n    \
-             endpoints:\n{declared}    subscriptions:\n{subscriptions}    sources:\n      \
-             - {{name: q, kind: rabbitmq, workers: 2, rabbitmq: {{urls: ['{amqp_url}'], queue: {queue}}}}}\n"
-        )
     }
 
     /// Runs a query that gives one number.
@@ -155,18 +145,52 @@ impl Stage {
         }
     }
 
-    /// Waits until that many messages are ready in the queue.
-    pub(crate) async fn depth_is(&self, wanted: u32) {
+    /// Waits until that many messages are left at the broker.
+    pub(crate) async fn depth_is(&self, wanted: u64) {
+        self.depth_becomes(&format!("{wanted}"), |depth| depth == wanted).await;
+    }
+
+    /// Waits until at least that many messages are left at the broker.
+    pub(crate) async fn depth_reaches(&self, wanted: u64) {
+        self.depth_becomes(&format!("{wanted} or more"), |depth| depth >= wanted).await;
+    }
+
+    async fn depth_becomes(&self, wanted: &str, is_so: impl Fn(u64) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let depth = self.queue.depth().await;
-            if depth == wanted {
+            let depth = self.queue.left().await;
+            if is_so(depth) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{depth} messages are ready, waiting for {wanted}");
+            assert!(Instant::now() < deadline, "{depth} messages are left, waiting for {wanted}");
             sleep(POLL).await;
         }
     }
+}
+
+/// A project as a resource, with these endpoints and a queue as its source. The first, 0, is [`PROJECT`] with
+/// [`API_KEY`]; the endpoints' ids begin at a hundred for each further one.
+pub(crate) fn project(number: usize, endpoints: &[Endpoint], queue: &Queue, settings: &Value) -> String {
+    let (id, keys) = match number {
+        0 => (PROJECT.to_owned(), format!("[{{name: k, key: {API_KEY}}}]")),
+        _ => (format!("01JD000000000000000000SH{number:02}"), "[]".to_owned()),
+    };
+    let list = |line: &dyn Fn(usize, &Endpoint) -> String| {
+        endpoints.iter().enumerate().map(|(index, endpoint)| line(index, endpoint)).collect::<String>()
+    };
+    let declared = list(&|index, endpoint| {
+        let (id, Endpoint { url, keys, .. }) = (endpoint_id(100 * number + index), endpoint);
+        format!("      - {{name: e{index}, id: {id}, url: '{url}', secret: s-one{keys}}}\n")
+    });
+    let subscriptions = list(&|index, endpoint| {
+        format!("      - {{name: s{index}, endpoint: e{index}{}}}\n", endpoint.subscription)
+    });
+    let kind = queue.kind().as_str();
+    format!(
+        "  - name: shop{number}\n    id: {id}\n    api_keys: {keys}\n    \
+         endpoints:\n{declared}    subscriptions:\n{subscriptions}    sources:\n      \
+         - {{name: q, kind: {kind}, workers: 2, {kind}: {settings}}}\n"
+    )
 }
 
 /// One value of a gateway's metrics: the sum over the lines that begin with `name`.

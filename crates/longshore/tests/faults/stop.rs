@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use longshore_testkit::rabbitmq::QueueKind;
+use longshore_testkit::broker::BrokerKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -37,10 +37,10 @@ async fn stopping(addr: SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_drains_answers_and_loses_nothing() {
-    let stage = Stage::new(QueueKind::Classic).await;
+    let stage = Stage::new(BrokerKind::RabbitMq).await;
     stage.subscribe().await;
     let mut gateway = stage.setup().start().await;
-    let load = Load::start(stage.rabbit.url(), stage.queue.name(), 300, broadcast);
+    let load = Load::start(&stage.queue, 300, broadcast);
     stage.receiver.wait_for(600, PATIENCE).await;
     let mut producers = Vec::new();
     for number in BY_HTTP..BY_HTTP + IN_FLIGHT {

@@ -67,7 +67,7 @@ impl Stage {
         self.settle(published.confirmed.len(), patience).await;
         assert_eq!(gateway.sigterm(patience).await.code(), Some(0), "the gateway stops with success");
         // What it had not acknowledged would be ready again now.
-        assert_eq!(self.queue.depth().await, 0, "everything is acknowledged");
+        assert_eq!(self.queue.left().await, 0, "everything is acknowledged");
         self.tally(published).await
     }
 
@@ -77,7 +77,7 @@ impl Stage {
         loop {
             let stored = self.count("SELECT count(*) FROM events").await;
             let open = self.count("SELECT count(*) FROM deliveries WHERE finished_at IS NULL").await;
-            let ready = self.queue.depth().await;
+            let ready = self.queue.left().await;
             let is_settled = stored >= i64::try_from(published).unwrap() && open == 0 && ready == 0;
             if is_settled || Instant::now() >= deadline {
                 return; // the tally shows what is missing

@@ -1,4 +1,4 @@
-# One event through RabbitMQ, to every endpoint of a customer: pip install pika; python3 examples/rabbitmq.py
+# One event through RabbitMQ, to every endpoint of a customer: pip install pika; python3 examples/rabbitmq/publish.py
 import json, os, time, uuid
 import pika
 
