@@ -4,7 +4,9 @@ use longshore_source::{Headers, Receipt, Refusal, Route};
 use longshore_source_http::HttpIngestConfig;
 use serde_json::json;
 
-use crate::support::{BODY_LIMIT, Connection, EVENT, PROJECT, Server, config, nonzero, request, serve};
+use crate::support::{
+    BODY_LIMIT, Connection, EVENT, PROJECT, Server, config, connect, nonzero, request, serve,
+};
 
 const KEY: &str = "authorization: Bearer good";
 const BINARY: [&str; 4] = ["ce-specversion: 1.0", "ce-id: 1", "ce-source: /s", "ce-type: t"];
@@ -126,6 +128,8 @@ async fn what_cannot_be_taken_is_refused_with_a_sentence() {
 #[tokio::test]
 async fn a_header_that_is_not_text_is_refused_by_the_attributes_name() {
     let server = serve(config()).await;
+    let address = server.address;
+    server.store_all();
     let whole = |name: &str| {
         let head = format!(
             "POST /api/v1/projects/acme/events HTTP/1.1\r\nhost: test\r\n{KEY}\r\nce-specversion: 1.0\r\n"
@@ -138,7 +142,7 @@ async fn a_header_that_is_not_text_is_refused_by_the_attributes_name() {
         ("traceparent", "traceparent"),
         ("tracestate", "tracestate"),
     ] {
-        let mut producer = server.connect().await;
+        let mut producer = connect(address).await;
         producer.send_bytes(&whole(name)).await;
         let sentence = format!("`{attribute}`: is not UTF-8: percent-encode it");
         producer.reply().await.assert_failed(400, &sentence);
