@@ -4,7 +4,9 @@ use longshore_source::{Headers, Receipt, Refusal, Route};
 use longshore_source_http::HttpIngestConfig;
 use serde_json::json;
 
-use crate::support::{BODY_LIMIT, Connection, EVENT, PROJECT, Server, config, nonzero, request, serve};
+use crate::support::{
+    BODY_LIMIT, Connection, EVENT, PROJECT, Server, config, connect, nonzero, request, serve,
+};
 
 const KEY: &str = "authorization: Bearer good";
 const BINARY: [&str; 4] = ["ce-specversion: 1.0", "ce-id: 1", "ce-source: /s", "ce-type: t"];
@@ -15,9 +17,12 @@ async fn send(producer: &mut Connection, path: &str, headers: &[&str], body: &st
     producer.send(&request("POST", &format!("/api/v1/projects/acme/{path}"), &headers, body)).await;
 }
 
-/// Stores the next message, and says which headers it had and the status of its answer.
+/// Stores the next message, and says which headers it had.
 async fn stored(server: &mut Server, producer: &mut Connection, body: &str) -> Headers {
-    let message = server.one().await;
+    let message = tokio::select! {
+        message = server.one() => message,
+        reply = producer.reply() => panic!("{reply:?}"),
+    };
     assert_eq!(message.body, body.to_owned());
     message.ack.ack(Receipt { event: EVENT, duplicate: false });
     assert_eq!(producer.reply().await.status, 201);
@@ -90,6 +95,7 @@ async fn a_request_that_is_no_cloud_event_takes_no_header_with_it() {
 async fn what_cannot_be_taken_is_refused_with_a_sentence() {
     let server = serve(config()).await;
     let mut producer = server.connect().await;
+    server.store_all();
     let batch = "a batch of CloudEvents goes to `/api/v1/projects/{project_id}/events/batch`";
     let single = "a single CloudEvent goes to `/api/v1/projects/{project_id}/events`, `…/fanout` or \
                   `…/broadcast`; here they are taken as `application/cloudevents-batch+json`";
@@ -122,6 +128,8 @@ async fn what_cannot_be_taken_is_refused_with_a_sentence() {
 #[tokio::test]
 async fn a_header_that_is_not_text_is_refused_by_the_attributes_name() {
     let server = serve(config()).await;
+    let address = server.address;
+    server.store_all();
     let whole = |name: &str| {
         let head = format!(
             "POST /api/v1/projects/acme/events HTTP/1.1\r\nhost: test\r\n{KEY}\r\nce-specversion: 1.0\r\n"
@@ -134,7 +142,7 @@ async fn a_header_that_is_not_text_is_refused_by_the_attributes_name() {
         ("traceparent", "traceparent"),
         ("tracestate", "tracestate"),
     ] {
-        let mut producer = server.connect().await;
+        let mut producer = connect(address).await;
         producer.send_bytes(&whole(name)).await;
         let sentence = format!("`{attribute}`: is not UTF-8: percent-encode it");
         producer.reply().await.assert_failed(400, &sentence);
