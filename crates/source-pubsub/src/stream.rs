@@ -102,7 +102,14 @@ impl Stream {
             loop {
                 tokio::select! {
                     biased;
-                    () = stopped(&mut stop) => return End::Stopped,
+                    () = stopped(&mut stop) => {
+                        // It may have been opened already, and bring messages.
+                        drop(requests);
+                        if let Ok(Ok(mut stream)) = timeout(GOODBYE, opening).await {
+                            self.drain(&mut stream).await;
+                        }
+                        return End::Stopped;
+                    }
                     opened = &mut opening => match opened {
                         Ok(stream) => break stream,
                         Err(status) if served && is_transient(&status) => return End::Over(status),

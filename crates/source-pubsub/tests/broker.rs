@@ -236,22 +236,21 @@ async fn an_outage_is_a_fault_and_acks_made_meanwhile_count() {
     let settings = subscription.settings_at(&wire.addr().to_string());
     let config = PubSubConfig { ack_deadline: 60, ..serde_json::from_value(settings).unwrap() };
     let (mut source, status) = connect(config).await;
-    let early = take(&mut source, 10).await;
+    // All of them: what the outage catches on its way comes only when its lease has ended.
+    let early = take(&mut source, 30).await;
 
     wire.refuse();
     until(|| status.report().state == State::Failing).await;
     assert!(status.report().problem.is_some());
     // Acknowledgement ids outlive the connection.
-    let mut seen: BTreeSet<_> = texts(&early).into_iter().collect();
     ack(early);
+    subscription.publish([Publication::new("after")]).await;
     wire.restore();
-    let late = take(&mut source, 20).await;
-    seen.extend(texts(&late));
+    let late = take(&mut source, 1).await;
+    assert_eq!(texts(&late), ["after"]);
     ack(late);
 
-    until(|| status.report().state == State::Consuming).await;
-    assert_eq!(seen.len(), 30);
-    assert!(status.report().reconnects > 0);
+    until(|| status.report().state == State::Consuming && status.report().reconnects > 0).await;
     source.close(SOON).await.unwrap();
     assert_eq!((subscription.left().await, status.report().returned), (0, 0));
 }
