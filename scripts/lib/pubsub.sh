@@ -78,6 +78,7 @@ pubsub_up() {
     for try in 1 2 3; do
         [ -f "$DIR/pubsub/port" ] || free_port >"$DIR/pubsub/port"
         pubsub_start && return 0
+        pubsub_stop immediate # one that was slow would be taken for the next, which has another port
         rm -f "$DIR/pubsub/port"
     done
     tail_log "$DIR/pubsub/log"

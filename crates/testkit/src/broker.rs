@@ -195,10 +195,10 @@ impl Queue {
         }
     }
 
-    /// The source's settings with the proxy in place of the server.
+    /// Settings of the source with the proxy in place of the server.
     #[must_use]
-    pub fn settings_through(&self, proxy: &ChaosProxy) -> Value {
-        with_authority(self.settings(), self.authority(), &proxy.addr().to_string())
+    pub fn through(&self, proxy: &ChaosProxy, settings: Value) -> Value {
+        with_authority(settings, self.authority(), &proxy.addr().to_string())
     }
 
     /// Publishes and returns when the broker has confirmed every message.

@@ -16,8 +16,8 @@ use crate::stage::{Endpoint, LEASE, PATIENCE, Stage, metric};
 /// On RabbitMQ; the others have fewer, since what is killed is the same.
 const KILLS: usize = 10;
 
-on!(kills_at_random_moments_lose_and_double_nothing: rabbitmq);
-on!(a_kill_between_commit_and_acknowledgement_makes_no_second_event: rabbitmq, quorum);
+on!(kills_at_random_moments_lose_and_double_nothing: rabbitmq, kafka, sqs, pubsub);
+on!(a_kill_between_commit_and_acknowledgement_makes_no_second_event: rabbitmq, quorum, kafka, sqs, pubsub);
 
 /// Messages that are recognised by name and time, by name only, and by content only take turns.
 async fn kills_at_random_moments_lose_and_double_nothing(kind: BrokerKind) {
@@ -51,11 +51,13 @@ async fn kills_at_random_moments_lose_and_double_nothing(kind: BrokerKind) {
         let count = published.confirmed.keys().filter(|number| Identity::of(**number) == identity).count();
         assert!(count > 50 * kills * rate(kind) as usize / 300, "{identity:?}: {count}");
     }
-    assert!(longest < Duration::from_secs(5), "back at work after {longest:?}");
+    // A group waits for the session of a member that was killed.
+    let session = if kind == BrokerKind::Kafka { 6 } else { 0 };
+    assert!(longest < Duration::from_secs(5 + session), "back at work after {longest:?}");
 }
 
 async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: BrokerKind) {
-    let (messages, stage) = (incoming(kind), Stage::new(kind).await);
+    let (messages, stage) = (90, Stage::new(kind).await);
     let held = stage.subscribe_held().await;
     let mut gateway = stage.setup().start().await;
     stage.queue.publish([broadcast(0)]).await;
@@ -64,8 +66,9 @@ async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: B
 
     held.hold();
     stage.queue.publish((1..=messages).map(broadcast)).await;
-    stage.count_reaches("SELECT count(*) FROM events", messages as i64 + 1).await;
+    stage.count_reaches("SELECT count(*) FROM events", 1 + incoming(kind, messages) as i64).await;
     gateway.kill_9().await;
+    let stored = stage.count("SELECT count(*) FROM events").await as f64;
     held.release();
     // The broker has every one of them back, so every one is delivered again.
     stage.depth_reaches(messages).await;
@@ -78,8 +81,9 @@ async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: B
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
     tally.pass(&stage, record::KILL, format!("{redelivered} delivered again and recognised"));
     // The first one too, if its acknowledgement was still under way.
-    let expected = messages as f64..=messages as f64 + 1.0;
-    assert!(expected.contains(&redelivered), "{redelivered} of {messages} came again");
+    // Kafka is asked from where Postgres says, so that what is stored does not even come again.
+    let least = if kind == BrokerKind::Kafka { 0.0 } else { stored - 1.0 };
+    assert!((least..=stored).contains(&redelivered), "{redelivered} of {stored} came again");
     assert_eq!(stage.count("SELECT count(*) FROM deliveries").await, messages as i64 + 1);
     stage.queue.remove().await;
 }

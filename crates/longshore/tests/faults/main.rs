@@ -18,6 +18,7 @@ mod credentials;
 mod flood;
 mod following;
 mod http;
+mod kafka;
 mod kills;
 mod lengths;
 mod load;

@@ -15,7 +15,7 @@ use crate::stage::{PATIENCE, Stage};
 /// Rounds of each kind; they take turns, so that both see the same machine.
 const ROUNDS: u64 = 3;
 
-on!(one_percent_of_poison_is_quarantined_and_slows_nobody_down: rabbitmq);
+on!(one_percent_of_poison_is_quarantined_and_slows_nobody_down: rabbitmq, kafka, sqs, pubsub);
 
 /// Good messages per round, of which every hundredth is followed by a bad one.
 const fn messages(kind: BrokerKind) -> u64 {

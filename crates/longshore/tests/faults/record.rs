@@ -17,6 +17,8 @@ pub(crate) const CREDENTIALS: &str = "8 credentials rotated";
 pub(crate) const DUPLICATES: &str = "9 flood of duplicates";
 #[cfg(feature = "soak-tests")]
 pub(crate) const SOAK: &str = "11 steady load beside an open transaction";
+pub(crate) const MEMBERS: &str = "13 members join and leave";
+pub(crate) const RECREATED: &str = "14 topic deleted and made anew";
 pub(crate) const SIZES: &str = "12 bodies of 256 KB, 1 MB and 10 MB";
 
 impl Tally {

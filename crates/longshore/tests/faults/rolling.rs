@@ -13,7 +13,7 @@ use crate::stage::{PATIENCE, Stage};
 /// No consumer group waits longer for a member: the least of the brokers' session timeouts in use.
 const PAUSE: Duration = Duration::from_secs(6);
 
-on!(a_rolling_update_loses_and_doubles_nothing: rabbitmq);
+on!(a_rolling_update_loses_and_doubles_nothing: rabbitmq, kafka, sqs, pubsub);
 
 async fn a_rolling_update_loses_and_doubles_nothing(kind: BrokerKind) {
     let stage = Stage::new(kind).await;

@@ -17,7 +17,7 @@ const OVERSIZE: u64 = 1_000;
 /// as received, as kept and as sent to Postgres. All of them would be more.
 const GROWTH_KIB: u64 = 220 * 1024;
 
-on!(large_bodies_are_delivered_and_too_large_ones_are_quarantined: rabbitmq);
+on!(large_bodies_are_delivered_and_too_large_ones_are_quarantined: rabbitmq, kafka, sqs, pubsub);
 
 /// Sizes that are delivered, and one that is not, as far as the broker carries them.
 const fn sizes(kind: BrokerKind) -> ([usize; 2], usize) {

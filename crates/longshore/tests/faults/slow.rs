@@ -22,7 +22,7 @@ const BURST: u64 = 4_000;
 /// Numbers of the burst begin here.
 const FIRST: u64 = 1_000_000;
 
-on!(a_slow_postgres_throttles_and_gives_nothing_back: rabbitmq);
+on!(a_slow_postgres_throttles_and_gives_nothing_back: rabbitmq, kafka, sqs, pubsub);
 
 async fn a_slow_postgres_throttles_and_gives_nothing_back(kind: BrokerKind) {
     let database = fresh_database().await;

@@ -100,7 +100,7 @@ impl Stage {
 
     /// Applies one endpoint, the receiver's `/hook`, and the queue as the source.
     pub(crate) async fn subscribe(&self) {
-        self.subscribe_with(&self.queue.settings()).await;
+        self.subscribe_with(&self.settings()).await;
     }
 
     /// As [`Self::subscribe`], with these settings of the source.
@@ -111,7 +111,7 @@ impl Stage {
     /// As [`Self::subscribe`], with a proxy between the gateway and its broker.
     pub(crate) async fn subscribe_through_proxy(&self) -> ChaosProxy {
         let proxy = ChaosProxy::start(self.queue.authority()).await;
-        self.subscribe_with(&self.queue.settings_through(&proxy)).await;
+        self.subscribe_with(&self.queue.through(&proxy, self.settings())).await;
         proxy
     }
 

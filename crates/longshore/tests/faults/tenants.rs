@@ -17,7 +17,7 @@ const FLOOR: Duration = Duration::from_millis(100);
 /// Numbers of the large tenant begin here, and those of the small one's second phase at half of it.
 const LARGE: u64 = 1_000_000;
 
-on!(a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down: rabbitmq);
+on!(a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down: rabbitmq, kafka, sqs, pubsub);
 
 async fn a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down(kind: BrokerKind) {
     let stage = Stage::new(kind).await;
