@@ -119,7 +119,9 @@ impl Queue {
             BrokerKind::Quorum => Self::rabbitmq(server, QueueKind::Quorum).await,
             #[cfg(feature = "kafka")]
             BrokerKind::Kafka => {
-                Self::Kafka(crate::kafka::Kafka::connect_to(server).await.topic(PARTITIONS).await)
+                let kafka = crate::kafka::Kafka::connect_to(server).await;
+                // Large bodies are for the gateway to judge.
+                Self::Kafka(kafka.topic_with(PARTITIONS, &[("max.message.bytes", "11000000")]).await)
             }
             #[cfg(feature = "sqs")]
             BrokerKind::Sqs => Self::Sqs(crate::sqs::Sqs::connect_to(server).await.queue().await),

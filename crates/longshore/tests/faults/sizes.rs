@@ -9,6 +9,8 @@ use crate::load::Published;
 use crate::record;
 use crate::stage::{PATIENCE, Stage};
 
+/// Bytes that a consumer holds at most, where the source can say so.
+const WINDOW: u64 = 20_000_000;
 /// Messages of each size.
 const EACH: u64 = 16;
 /// Numbers of what is too large begin here.
@@ -16,16 +18,20 @@ const OVERSIZE: u64 = 1_000;
 /// How much the resident memory may grow: two consumers hold two messages each, of 10 MB at most, and each is there
 /// as received, as kept and as sent to Postgres. All of them would be more.
 const GROWTH_KIB: u64 = 220 * 1024;
+/// On Pub/Sub a message exists once more, as part of the answer of its stream. All of them were 480 MiB.
+const GROWTH_STREAMED_KIB: u64 = 320 * 1024;
 
 on!(large_bodies_are_delivered_and_too_large_ones_are_quarantined: rabbitmq, kafka, sqs, pubsub);
 
 /// Sizes that are delivered, and one that is not, as far as the broker carries them.
-const fn sizes(kind: BrokerKind) -> ([usize; 2], usize) {
+const fn sizes(kind: BrokerKind) -> ([usize; 2], Option<usize>) {
     const KB: usize = 1_000;
     match kind {
-        // The most that its queues and its emulators take is 1 MiB.
-        BrokerKind::Sqs => ([128 * KB, 200 * KB], 256 * KB),
-        _ => ([256 * KB, 1_000 * KB], 10_000 * KB),
+        // Its test server takes 256 KiB: nothing that a project would refuse.
+        BrokerKind::Sqs => ([128 * KB, 256 * KB], None),
+        // 10 MB with everything around it, for Pub/Sub and for the producer of Kafka's handle.
+        BrokerKind::PubSub | BrokerKind::Kafka => ([256 * KB, 1_000 * KB], Some(9_900 * KB)),
+        _ => ([256 * KB, 1_000 * KB], Some(10_000 * KB)),
     }
 }
 
@@ -39,9 +45,12 @@ fn message(number: u64, bytes: usize) -> Publication {
 async fn large_bodies_are_delivered_and_too_large_ones_are_quarantined(kind: BrokerKind) {
     let stage = Stage::new(kind).await;
     let mut settings = stage.queue.settings();
-    if matches!(kind, BrokerKind::RabbitMq | BrokerKind::Quorum) {
+    match kind {
         // RabbitMQ counts messages, not bytes: with bodies this large its window is to be small.
-        settings["prefetch"] = json!(2);
+        BrokerKind::RabbitMq | BrokerKind::Quorum => settings["prefetch"] = json!(2),
+        BrokerKind::Kafka | BrokerKind::Sqs | BrokerKind::PubSub => {
+            settings["max_in_flight_bytes"] = json!(WINDOW);
+        }
     }
     stage.subscribe_with(&settings).await;
     let mut gateway = stage.setup().start().await;
@@ -49,9 +58,15 @@ async fn large_bodies_are_delivered_and_too_large_ones_are_quarantined(kind: Bro
 
     let ([small, large], oversize) = sizes(kind);
     let limited = |number| message(number, if number % 2 == 0 { small } else { large });
-    stage.queue.publish((0..2 * EACH).map(limited)).await;
-    stage.queue.publish((OVERSIZE..OVERSIZE + EACH).map(|number| message(number, oversize))).await;
-    stage.count_reaches("SELECT count(*) FROM quarantine", EACH as i64).await;
+    for number in 0..2 * EACH {
+        stage.queue.publish([limited(number)]).await; // together they would be too large for a request
+    }
+    if let Some(oversize) = oversize {
+        for number in OVERSIZE..OVERSIZE + EACH {
+            stage.queue.publish([message(number, oversize)]).await;
+        }
+        stage.count_reaches("SELECT count(*) FROM quarantine", EACH as i64).await;
+    }
     let published = Published::of(0..2 * EACH);
     stage.settle(published.confirmed.len(), PATIENCE).await;
 
@@ -66,14 +81,16 @@ async fn large_bodies_are_delivered_and_too_large_ones_are_quarantined(kind: Bro
         small / 1_000,
         large / 1_000,
         kept.len(),
-        oversize / 1_000,
+        oversize.unwrap_or(0) / 1_000,
         before / 1024,
         most / 1024
     );
     tally.pass(&stage, record::SIZES, note);
-    assert_eq!(kept, vec![("too_large".to_owned(), oversize as i32); EACH as usize], "kept whole, once");
+    let expected = oversize.map(|bytes| vec![("too_large".to_owned(), bytes as i32); EACH as usize]);
+    assert_eq!(kept, expected.unwrap_or_default(), "kept whole, once");
     let arrived = stage.receiver.requests().iter().map(|request| request.body.len()).max().unwrap();
     assert!(arrived + 100 > large, "{arrived} bytes arrived at most");
-    assert!(most <= before + GROWTH_KIB, "memory grew from {before} to {most} KiB");
+    let growth = if kind == BrokerKind::PubSub { GROWTH_STREAMED_KIB } else { GROWTH_KIB };
+    assert!(most <= before + growth, "memory grew from {before} to {most} KiB");
     stage.queue.remove().await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use longshore_testkit::broker::BrokerKind;
 use longshore_testkit::chaos::ChaosProxy;
 use longshore_testkit::database::fresh_database;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::brokers::{on, rate};
@@ -27,7 +28,12 @@ on!(a_slow_postgres_throttles_and_gives_nothing_back: rabbitmq, kafka, sqs, pubs
 async fn a_slow_postgres_throttles_and_gives_nothing_back(kind: BrokerKind) {
     let database = fresh_database().await;
     let stage = Stage::own(Some(&database.url()), None, kind).await;
-    stage.subscribe().await;
+    let mut settings = stage.settings();
+    if kind == BrokerKind::Sqs {
+        // As queues have it by default; that of the test's queue is 2 s, for tests that wait for its end.
+        settings["visibility_timeout"] = json!(30);
+    }
+    stage.subscribe_with(&settings).await;
     let proxy = ChaosProxy::start(ChaosProxy::authority(&database.url())).await;
     let mut gateway = stage.setup().env("LONGSHORE__DATABASE__URL", proxy.url(&database.url())).start().await;
     let load = Load::start(&stage.queue, rate(kind) / 2, broadcast);

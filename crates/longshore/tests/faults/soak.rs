@@ -16,7 +16,7 @@ const GROWTH_KIB: u64 = 40 * 1024;
 /// How many messages may wait at any time: some seconds' worth.
 const BEHIND: u64 = 5;
 
-on!(hours_of_load_beside_an_open_transaction_stay_level: rabbitmq);
+on!(hours_of_load_beside_an_open_transaction_stay_level: rabbitmq, kafka, sqs, pubsub);
 
 fn hours() -> f64 {
     std::env::var("SOAK_HOURS").ok().and_then(|hours| hours.parse().ok()).unwrap_or(24.0)

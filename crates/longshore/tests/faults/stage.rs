@@ -197,5 +197,5 @@ pub(crate) fn project(number: usize, endpoints: &[Endpoint], queue: &Queue, sett
 pub(crate) async fn metric(gateway: &Gateway, name: &str) -> f64 {
     let (_, text) = gateway.get("/metrics").await.unwrap();
     let values = text.lines().filter(|line| line.starts_with(name));
-    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).fold(0.0, |sum, value| sum + value)
 }
