@@ -13,6 +13,6 @@ call() {
             -H 'Content-Type: application/x-amz-json-1.0' -H "X-Amz-Target: AmazonSQS.$1" -d "$2"
 }
 queue="$(call CreateQueue "{\"QueueName\": \"${QUEUE:-longshore-demo}\"}" | sed 's/.*"QueueUrl" *: *"\([^"]*\)".*/\1/')"
-message='{"type": "order.created", "customer": {"id": "customer-1"}, "order": {"number": 4711, "total": 250}}'
+message='{"id": "'"$(date +%s)-$$"'", "type": "order.created", "customer": {"id": "customer-1"}, "order": {"number": 4711, "total": 250}}'
 call SendMessage "{\"QueueUrl\": \"$queue\", \"MessageBody\": \"$(printf '%s' "$message" | sed 's/"/\\"/g')\"}"
 echo
