@@ -216,7 +216,7 @@ pub(crate) async fn hand_back(queue: &Queue, receipts: &[String]) {
             match change_visibility(queue, entries).await {
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::debug!(queue = queue.name, %error, "messages could not be handed back")
+                    tracing::debug!(queue = queue.name, %error, "messages could not be handed back");
                 }
             }
         }

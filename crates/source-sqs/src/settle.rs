@@ -336,7 +336,7 @@ impl Broker {
                     batch = again;
                 }
                 Err(error) => {
-                    tracing::debug!(queue = self.queue.name, %error, "messages could not be given back")
+                    tracing::debug!(queue = self.queue.name, %error, "messages could not be given back");
                 }
             }
             if batch.is_empty() {

@@ -11,9 +11,9 @@ fn parse(settings: Value) -> Result<SqsConfig, String> {
 }
 
 /// `queue_name` and what is given.
-fn with(more: Value) -> Value {
+fn with(more: impl Into<Value>) -> Value {
     let mut settings = json!({ "queue_name": "orders" });
-    let more = more.as_object().unwrap().clone();
+    let Value::Object(more) = more.into() else { unreachable!("settings are an object") };
     settings.as_object_mut().unwrap().extend(more);
     settings
 }
@@ -33,7 +33,7 @@ fn the_fields_of_the_v1_contract_are_enough() {
 fn every_bound_holds_on_both_sides() {
     for (field, least, most) in [
         ("pollers", 1_u64, 10_u64),
-        ("wait_time", 0, 20),
+        ("wait_time", 1, 20),
         ("max_messages", 1, 10),
         ("visibility_timeout", 1, 43_200),
         ("max_in_flight", 1, 120_000),
