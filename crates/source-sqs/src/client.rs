@@ -19,7 +19,7 @@ use crate::queue::QueueRef;
 /// How long a call may take that does not wait for messages.
 const CALL: Duration = Duration::from_secs(10);
 /// How much longer than its wait a receive call may take.
-const POLL_MARGIN: Duration = Duration::from_secs(10);
+const POLL_MARGIN: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(3);
 /// Where there is an endpoint of its own, the region is only part of a signature.
 const ANY_REGION: &str = "us-east-1";

@@ -50,7 +50,7 @@ pub struct SqsConfig {
     pub use_dual_stack: bool,
     /// Receive calls that are open at once, 1 to 10; each brings up to `max_messages` per round trip.
     pub pollers: u8,
-    /// Seconds that a receive call waits for a message, 0 to 20.
+    /// Seconds that a receive call waits for a message, 1 to 20.
     pub wait_time: u8,
     /// Messages asked for by one receive call, 1 to 10.
     pub max_messages: u8,
@@ -156,7 +156,7 @@ impl SqsConfig {
         self.validate_credentials()?;
         self.validate_endpoint()?;
         within("pollers", self.pollers, 1, 10)?;
-        within("wait_time", self.wait_time, 0, 20)?;
+        within("wait_time", self.wait_time, 1, 20)?;
         within("max_messages", self.max_messages, 1, 10)?;
         if let Some(seconds) = self.visibility_timeout {
             within("visibility_timeout", seconds, 1, LONGEST_LEASE_SECS)?;

@@ -31,6 +31,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The wait after a call that failed: short, so that the end of a fault is soon known.
 const PROBE_SECS: i32 = 1;
 
+/// After an answer that brought nothing and came at once: whatever answers so must not be asked without a pause.
+const EMPTY_PAUSE: Duration = Duration::from_millis(100);
+
 /// A message on its way to `recv`.
 pub(crate) struct Arrived {
     pub(crate) message: Message,
@@ -107,6 +110,7 @@ impl Poller {
                 wait_secs: if failed { self.wait_secs.min(PROBE_SECS) } else { self.wait_secs },
                 attempt_id: attempts.as_ref().map(Attempts::id),
             };
+            let asked = Instant::now();
             let mut call = Box::pin(receive(self.queue.clone(), ask, self.visibility_secs));
             let answer = tokio::select! {
                 biased;
@@ -126,7 +130,11 @@ impl Poller {
                     if let Some(attempts) = &mut attempts {
                         attempts.next();
                     }
+                    let is_hasty = messages.is_empty() && asked.elapsed() < EMPTY_PAUSE;
                     self.pass_on(messages, slots).await;
+                    if is_hasty {
+                        sleep(EMPTY_PAUSE).await;
+                    }
                 }
                 Err(error) => {
                     failed = true;

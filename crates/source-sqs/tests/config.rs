@@ -1,4 +1,5 @@
 //! Settings: what is accepted, what is refused and in which words, what is never printed.
+#![expect(clippy::unwrap_used, reason = "a failing set-up is a failing test")]
 
 use longshore_source_sqs::{BodyEncoding, Envelope, SqsConfig};
 use serde_json::{Value, json};
@@ -10,9 +11,11 @@ fn parse(settings: Value) -> Result<SqsConfig, String> {
 }
 
 /// `queue_name` and what is given.
-fn with(mut more: Value) -> Value {
-    more["queue_name"] = json!("orders");
-    more
+fn with(more: impl Into<Value>) -> Value {
+    let mut settings = json!({ "queue_name": "orders" });
+    let Value::Object(more) = more.into() else { unreachable!("settings are an object") };
+    settings.as_object_mut().unwrap().extend(more);
+    settings
 }
 
 #[test]
@@ -30,7 +33,7 @@ fn the_fields_of_the_v1_contract_are_enough() {
 fn every_bound_holds_on_both_sides() {
     for (field, least, most) in [
         ("pollers", 1_u64, 10_u64),
-        ("wait_time", 0, 20),
+        ("wait_time", 1, 20),
         ("max_messages", 1, 10),
         ("visibility_timeout", 1, 43_200),
         ("max_in_flight", 1, 120_000),

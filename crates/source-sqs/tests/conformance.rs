@@ -49,7 +49,7 @@ impl Harness for &mut Queues {
         let config = serde_json::from_value::<SqsConfig>(settings).unwrap();
         let max_in_flight = u32::try_from(max_in_flight.get()).unwrap();
         // The server does not notice a consumer that hangs up, and gives its poll what comes: keep that short.
-        let config = SqsConfig { max_in_flight, wait_time: 2, ..config };
+        let config = SqsConfig { max_in_flight, wait_time: 1, ..config };
         connect(config, Context::new("sqs", self.current().name())).await.unwrap()
     }
 
@@ -76,7 +76,7 @@ impl Harness for &mut Queues {
     }
 
     fn flow_count(&self) -> usize {
-        2_000
+        1_000
     }
 }
 

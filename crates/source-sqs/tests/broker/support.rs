@@ -1,6 +1,8 @@
 //! What the tests do to sources and queues, in short.
 #![expect(clippy::unwrap_used, reason = "a failing set-up is a failing test")]
 
+pub(crate) mod scripted;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Duration;
