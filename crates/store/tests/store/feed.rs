@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::ports::{DynamicEndpoint, EventLog, StoreError};
-use longshore_core::{EndpointId, Secret, Snapshot, SubscriptionId};
+use longshore_core::{EndpointId, Secret, Snapshot, SourceId, SubscriptionId};
+use longshore_store::admin::{Change, Managed, SourceSpec};
 use longshore_store::{Config, Feed, Keys, Settings, Store, connect};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -103,7 +104,15 @@ async fn a_change_of_every_table_is_followed_within_a_second() {
         .await
         .unwrap();
     feed.until("a source", |config| {
-        config.sources.first().is_some_and(|found| found.config.expose() == "{\"queue\": \"q\"}")
+        config
+            .sources
+            .first()
+            .is_some_and(|found| found.config.expose() == "{\"queue\": \"q\"}" && found.mapping == "{}")
+    })
+    .await;
+    bed.run("UPDATE sources SET mapping = '{\"format\": \"cloudevents\"}'").await;
+    feed.until("a mapping", |config| {
+        config.sources.first().is_some_and(|found| found.mapping == "{\"format\": \"cloudevents\"}")
     })
     .await;
     sqlx::query("INSERT INTO api_keys (project_id, id, name, hash) VALUES ($1, $2, 'k', $3)")
@@ -210,4 +219,32 @@ async fn a_dynamic_endpoint_is_registered_once_by_however_many() {
     }
     let first = config.snapshot.subscription(SubscriptionId::derive(forth[0].id)).unwrap();
     assert_eq!(first.event_types, ["invoice.*".parse().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_sources_mapping_is_written_and_read_as_text() {
+    let bed = Bed::new().await;
+    let store = bed.process().await;
+    project(&bed).await;
+    let source = |mapping: &str| Managed {
+        id: SourceId::from_u128(7),
+        spec: SourceSpec {
+            name: "orders".to_owned(),
+            kind: "kafka".to_owned(),
+            workers: 1,
+            is_disabled: false,
+            settings: Secret::new(serde_json::json!({"topic": "t"})),
+            mapping: mapping.to_owned(),
+        },
+    };
+
+    for mapping in ["{}", r#"{"b": 1,  "a": "\u00e9"}"#] {
+        let mut session = store.begin_apply().await.unwrap();
+        session.write(&[Change::PutSource(PROJECT, source(mapping))]).await.unwrap();
+        session.commit().await.unwrap();
+
+        let mut session = store.begin_apply().await.unwrap();
+        assert_eq!(session.load("p").await.unwrap().unwrap().sources, [source(mapping)]);
+        assert_eq!(store.directory().await.unwrap().sources[0].mapping, mapping);
+    }
 }

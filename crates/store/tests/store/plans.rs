@@ -106,6 +106,14 @@ async fn the_hot_statements_use_their_indexes() {
         assert_indexed(name, &found);
         assert!(!found.is_empty(), "{name} reads nothing: the plan was not understood");
     }
+    // Fresh deliveries are found by time; what was claimed from the schedule must not be found by walking it.
+    let bury = include_str!("../../queries/bury_processes.sql");
+    let found = explain(&mut connection, "bury", bury, "NULL").await;
+    let on_schedule: Vec<&Read> = found.iter().filter(|read| read.relation == "schedule").collect();
+    assert!(
+        !on_schedule.is_empty() && on_schedule.iter().all(|read| read.is_look_up),
+        "bury walks the schedule"
+    );
 }
 
 #[tokio::test]
