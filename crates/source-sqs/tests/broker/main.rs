@@ -1,4 +1,5 @@
 //! What SQS promises and what becomes of it, against a real server.
+#![expect(clippy::unwrap_used, reason = "a failing set-up is a failing test")]
 
 mod refusals;
 mod support;
