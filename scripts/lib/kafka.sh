@@ -165,8 +165,9 @@ kafka_java() {
 kafka_format() {
     local id user password
     user="${kafka_users%%:*}" password="${kafka_users#*:}"
-    # 16 random bytes in URL-safe base64 without padding, as Kafka's own tool makes them.
-    id="$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')"
+    # 16 random bytes in URL-safe base64 without padding, as Kafka's own tool makes them; without its `-`, which in front
+    # makes the id an option.
+    id="$(head -c 16 /dev/urandom | base64 | tr '+/' '0_' | tr -d '=')"
     (kafka_java kafka.tools.StorageTool format -t "$id" -c "$DIR/kafka/server.properties" \
         --add-scram "SCRAM-SHA-256=[name=$user,password=$password]" \
         --add-scram "SCRAM-SHA-512=[name=$user,password=$password]") >"$DIR/kafka/format.log" 2>&1 </dev/null
