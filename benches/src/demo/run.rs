@@ -187,12 +187,22 @@ async fn wait_ready(ops: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ready, and a member of its group where the broker has groups: else the first events would tell how long joining takes.
 async fn is_ready(ops: SocketAddr) -> std::io::Result<bool> {
+    if get(ops, "/readyz").await?.get(9..12).is_none_or(|status| status != "200") {
+        return Ok(false);
+    }
+    let metrics = get(ops, "/metrics").await?;
+    let mut rebalances = metrics.lines().filter(|line| line.starts_with("source_rebalances_total"));
+    Ok(rebalances.all(|line| !line.ends_with(" 0")))
+}
+
+async fn get(ops: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(ops).await?;
-    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(answer.get(9..12) == Some(b"200"))
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 /// Whether anything still happens.
