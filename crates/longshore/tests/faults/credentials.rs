@@ -50,6 +50,7 @@ async fn rotated_credentials_need_no_restart(kind: BrokerKind) {
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
     let note =
         format!("the old user removed under load; a second's worth delivered {resumed:.1?} after the change");
-    tally.pass(&stage, record::CREDENTIALS, note);
+    let verdict = tally.pass(&stage, record::CREDENTIALS, note);
     assert_eq!(tally.repeated, 0, "what was stored is recognised");
+    verdict.append();
 }

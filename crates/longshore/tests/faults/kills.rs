@@ -42,7 +42,7 @@ async fn kills_at_random_moments_lose_and_double_nothing(kind: BrokerKind) {
 
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
 
-    tally.pass(
+    let verdict = tally.pass(
         &stage,
         record::KILLS,
         format!("{kills} kills, back at work after {longest:.1?} at the longest"),
@@ -54,6 +54,7 @@ async fn kills_at_random_moments_lose_and_double_nothing(kind: BrokerKind) {
     // A group waits for the session of a member that was killed.
     let session = if kind == BrokerKind::Kafka { 6 } else { 0 };
     assert!(longest < Duration::from_secs(5 + session), "back at work after {longest:?}");
+    verdict.append();
 }
 
 async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: BrokerKind) {
@@ -87,10 +88,11 @@ async fn a_kill_between_commit_and_acknowledgement_makes_no_second_event(kind: B
         sleep(Duration::from_millis(20)).await; // a counter gives no signal
     }
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
-    tally.pass(&stage, record::KILL, format!("{redelivered} delivered again and recognised"));
+    let verdict = tally.pass(&stage, record::KILL, format!("{redelivered} delivered again and recognised"));
     assert!((least..=stored).contains(&redelivered), "{redelivered} of {stored} came again");
     assert_eq!(stage.count("SELECT count(*) FROM deliveries").await, messages as i64 + 1);
     stage.queue.remove().await;
+    verdict.append();
 }
 
 #[tokio::test(flavor = "multi_thread")]

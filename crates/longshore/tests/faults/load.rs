@@ -43,7 +43,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Publishes `rate` messages a second, a multiple of 50, as `message` makes them of their number.
+    /// Publishes `rate` messages a second, below 50 or a multiple of it, as `message` makes them of their number.
     pub(crate) fn start(
         queue: &Arc<Queue>,
         rate: u64,
@@ -52,7 +52,8 @@ impl Load {
         let (stop, published) = (CancellationToken::new(), Arc::new(Mutex::new(Published::default())));
         let publisher = Publisher {
             queue: Arc::clone(queue),
-            per_tick: rate / 50,
+            per_tick: (rate / 50).max(1),
+            tick: if rate < 50 { Duration::from_secs(1) / rate as u32 } else { TICK },
             published: Arc::clone(&published),
             message,
         };
@@ -77,13 +78,14 @@ impl Load {
 struct Publisher<M> {
     queue: Arc<Queue>,
     per_tick: u64,
+    tick: Duration,
     published: Arc<Mutex<Published>>,
     message: M,
 }
 
 impl<M: Fn(u64) -> Publication + Send + Sync> Publisher<M> {
     async fn run(self, stop: CancellationToken) {
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(self.tick);
         // After an outage the rate goes on; what was not sent meanwhile is not made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {

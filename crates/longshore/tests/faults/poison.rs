@@ -79,7 +79,7 @@ async fn one_percent_of_poison_is_quarantined_and_slows_nobody_down(kind: Broker
 
     let tally = stage.tally(&published).await;
     let note = format!("{} quarantined; drained in {clean:.1?} without, {poisoned:.1?} with", bad.len());
-    tally.pass(&stage, record::POISON, note);
+    let verdict = tally.pass(&stage, record::POISON, note);
     let query = "SELECT body, reason FROM quarantine";
     let rows: Vec<(Vec<u8>, String)> = sqlx::query_as(query).fetch_all(&stage.pool).await.unwrap();
     assert_eq!(rows.len(), bad.len(), "every bad message is kept, once");
@@ -87,4 +87,5 @@ async fn one_percent_of_poison_is_quarantined_and_slows_nobody_down(kind: Broker
         assert_eq!(bad.get(&body).copied(), Some(reason.as_str()), "{}", String::from_utf8_lossy(&body));
     }
     assert!(poisoned.mul_f64(0.8) <= clean, "{poisoned:?} with poison, {clean:?} without");
+    verdict.append();
 }

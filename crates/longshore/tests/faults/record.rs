@@ -22,11 +22,13 @@ pub(crate) const RECREATED: &str = "14 topic deleted and made anew";
 pub(crate) const SIZES: &str = "12 bodies of 256 KB, 1 MB and 10 MB";
 
 impl Tally {
-    /// Asserts that everything published is stored exactly once and delivered at least once, and puts it on record.
-    pub(crate) fn pass(&self, stage: &Stage, scenario: &'static str, note: impl Into<String>) {
+    /// Asserts that everything published is stored exactly once and delivered at least once; gives the record, to be
+    /// appended when everything else holds too.
+    #[must_use]
+    pub(crate) fn pass(&self, stage: &Stage, scenario: &'static str, note: impl Into<String>) -> Record {
         let (broker, note) = (stage.queue.kind(), note.into());
         self.assert_exactly_once_stored(&format!("{scenario}, {broker}: {note}"));
         let Self { published, stored, delivered, lost, doubled, .. } = *self;
-        Record { scenario, broker, published, stored, delivered, lost, doubled, note }.append();
+        Record { scenario, broker, published, stored, delivered, lost, doubled, note }
     }
 }

@@ -85,7 +85,7 @@ async fn large_bodies_are_delivered_and_too_large_ones_are_quarantined(kind: Bro
         before / 1024,
         most / 1024
     );
-    tally.pass(&stage, record::SIZES, note);
+    let verdict = tally.pass(&stage, record::SIZES, note);
     let expected = oversize.map(|bytes| vec![("too_large".to_owned(), bytes as i32); EACH as usize]);
     assert_eq!(kept, expected.unwrap_or_default(), "kept whole, once");
     let arrived = stage.receiver.requests().iter().map(|request| request.body.len()).max().unwrap();
@@ -93,4 +93,5 @@ async fn large_bodies_are_delivered_and_too_large_ones_are_quarantined(kind: Bro
     let growth = if kind == BrokerKind::PubSub { GROWTH_STREAMED_KIB } else { GROWTH_KIB };
     assert!(most <= before + growth, "memory grew from {before} to {most} KiB");
     stage.queue.remove().await;
+    verdict.append();
 }

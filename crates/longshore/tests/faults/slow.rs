@@ -67,13 +67,14 @@ async fn a_slow_postgres_throttles_and_gives_nothing_back(kind: BrokerKind) {
         before / 1024,
         most / 1024
     );
-    tally.pass(&stage, record::POSTGRES_SLOW, note);
+    let verdict = tally.pass(&stage, record::POSTGRES_SLOW, note);
     assert!(commit >= 1.5, "it was not slow: {commit} s per transaction");
     assert_eq!(given_back, 0.0, "leases are extended: no message came again");
     assert!(held <= 2_000.0, "pulling is throttled: {held} messages held");
     assert!(most <= before + GROWTH_KIB, "memory grew from {before} to {most} KiB");
     stage.queue.remove().await;
     stage.pool.close().await;
+    verdict.append();
 }
 
 /// Seconds spent in transactions, and how many there were.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_testkit::broker::{BrokerKind, Queue};
 use tokio::time::Instant;
 
-use crate::brokers::{on, rate};
+use crate::brokers::on;
 use crate::load::{Load, Published, broadcast};
 use crate::record;
 use crate::stage::{Endpoint, PATIENCE, Stage, project};
@@ -17,7 +17,7 @@ const FLOOR: Duration = Duration::from_millis(100);
 /// Numbers of the large tenant begin here, and those of the small one's second phase at half of it.
 const LARGE: u64 = 1_000_000;
 
-on!(a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down: rabbitmq, kafka, sqs, pubsub);
+on!(a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down: rabbitmq, kafka, pubsub);
 
 async fn a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down(kind: BrokerKind) {
     let stage = Stage::new(kind).await;
@@ -36,9 +36,8 @@ async fn a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down(kind
     large.publish([broadcast(first[1])]).await;
     stage.receiver.wait_for(2, PATIENCE).await;
 
-    // A load is a multiple of 50 per second: one for the small tenant, nine for the large one.
-    let small_rate = 50;
-    let (events, large_rate) = (8 * small_rate as usize, 9 * small_rate.min(rate(kind) / 9 / 50 * 50 + 50));
+    // Few enough that the machine is not what is measured.
+    let (small_rate, large_rate, events) = (20, 150, 200);
     let mut published = phase(&stage, 0, small_rate, events).await;
     let alone = latencies(&stage, &published, small_rate);
     let load = Load::start(&large, large_rate, |number| broadcast(LARGE + number));
@@ -56,11 +55,12 @@ async fn a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down(kind
     let tally = stage.finish(&mut gateway, &published, PATIENCE).await;
     assert_eq!(large.left().await, 0, "everything is acknowledged");
     let note = format!("{share} % by one tenant; p99 of the other {alone:.1?} alone, {beside:.1?} beside it");
-    tally.pass(&stage, record::TENANT, note);
+    let verdict = tally.pass(&stage, record::TENANT, note);
     assert!(share >= 85, "{share} %");
     assert!(beside <= (2 * alone).max(FLOOR), "p99 {alone:?} alone, {beside:?} beside the large one");
     stage.queue.remove().await;
     large.remove().await;
+    verdict.append();
 }
 
 /// The small tenant sends so many events, which arrive.
