@@ -33,8 +33,9 @@ async fn members_that_come_and_go_lose_and_double_nothing(kind: BrokerKind) {
 
     let tally = stage.finish(&mut gateway, &published, 2 * PATIENCE).await;
     let note = format!("{ROUNDS} joins and {ROUNDS} leaves of two members each, of which two by `kill -9`");
-    tally.pass(&stage, record::MEMBERS, note);
+    let verdict = tally.pass(&stage, record::MEMBERS, note);
     stage.queue.remove().await;
+    verdict.append();
 }
 
 async fn a_topic_that_is_made_anew_loses_and_doubles_nothing(kind: BrokerKind) {
@@ -46,7 +47,7 @@ async fn a_topic_that_is_made_anew_loses_and_doubles_nothing(kind: BrokerKind) {
     stage.receiver.wait_for(MESSAGES as usize, PATIENCE).await;
     stage.depth_is(0).await;
 
-    let Queue::Kafka(topic) = &*stage.queue else { unreachable!("it is made for Kafka") };
+    let Queue::Kafka(topic) = &*stage.queue else { unreachable!("this scenario runs on Kafka") };
     topic.recreate(longshore_testkit::broker::PARTITIONS).await;
     // The same offsets again, of other messages.
     stage.queue.publish((MESSAGES..2 * MESSAGES).map(broadcast)).await;
@@ -56,6 +57,7 @@ async fn a_topic_that_is_made_anew_loses_and_doubles_nothing(kind: BrokerKind) {
     stage.settle(published.confirmed.len(), PATIENCE).await;
     assert_eq!(gateway.sigterm(PATIENCE).await.code(), Some(0));
     let tally = stage.tally(&published).await;
-    tally.pass(&stage, record::RECREATED, "offsets begin at 0 again and are other messages");
+    let verdict = tally.pass(&stage, record::RECREATED, "offsets begin at 0 again and are other messages");
     stage.queue.remove().await;
+    verdict.append();
 }
