@@ -16,6 +16,7 @@
 mod brokers;
 mod credentials;
 mod flood;
+mod formats;
 mod following;
 mod http;
 mod kafka;

@@ -15,6 +15,7 @@ pub(crate) const POISON: &str = "6 1 % poison";
 pub(crate) const TENANT: &str = "7 one tenant sends 90 %";
 pub(crate) const CREDENTIALS: &str = "8 credentials rotated";
 pub(crate) const DUPLICATES: &str = "9 flood of duplicates";
+pub(crate) const FORMATS: &str = "10 envelope and CloudEvents mixed";
 #[cfg(feature = "soak-tests")]
 pub(crate) const SOAK: &str = "11 steady load beside an open transaction";
 pub(crate) const MEMBERS: &str = "13 members join and leave";
