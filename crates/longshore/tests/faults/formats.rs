@@ -66,7 +66,8 @@ async fn every_form_of_message_becomes_the_same_row(kind: BrokerKind) {
     let mut gateway = stage.setup().start().await;
     let forms = forms(kind);
     let numbers = 0..EACH * forms.len() as u64;
-    let messages: Vec<_> = numbers.clone().map(|number| forms[number as usize % forms.len()](number)).collect();
+    let messages: Vec<_> =
+        numbers.clone().map(|number| forms[number as usize % forms.len()](number)).collect();
 
     stage.queue.publish(messages).await;
     stage.receiver.wait_for(numbers.clone().count(), PATIENCE).await;

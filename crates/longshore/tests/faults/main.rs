@@ -16,8 +16,8 @@
 mod brokers;
 mod credentials;
 mod flood;
-mod formats;
 mod following;
+mod formats;
 mod http;
 mod kafka;
 mod kills;
