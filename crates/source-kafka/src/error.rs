@@ -1,29 +1,8 @@
 //! What went wrong, by what can be done about it. The only place that sorts the client's errors.
 
+pub use longshore_source::ConfigError;
 use longshore_source::SourceError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-
-/// A setting that cannot work, found without asking the broker.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}` {problem}")]
-pub struct ConfigError {
-    /// The setting's name as it stands in the configuration, e.g. `auth.username`.
-    pub field: &'static str,
-    /// What is wrong and what to do; holds no secret.
-    pub problem: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
-    }
-}
-
-impl From<ConfigError> for SourceError {
-    fn from(error: ConfigError) -> Self {
-        Self::Misconfigured(error.to_string())
-    }
-}
 
 /// Sorts a client error; `doing` is what was tried, e.g. "joining group `orders`". `reason` is librdkafka's own
 /// sentence, which names brokers, topics, groups and users, never passwords or payloads.

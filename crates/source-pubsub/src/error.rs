@@ -2,33 +2,12 @@
 
 use std::error::Error as _;
 
+pub use longshore_source::ConfigError;
 use longshore_source::SourceError;
 use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::wire::{ErrorInfo, RpcStatus};
-
-/// A setting that cannot work, found without asking the service.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}` {problem}")]
-pub struct ConfigError {
-    /// The setting's name as it stands in the configuration.
-    pub field: &'static str,
-    /// What is wrong and what to do; holds no secret.
-    pub problem: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
-    }
-}
-
-impl From<ConfigError> for SourceError {
-    fn from(error: ConfigError) -> Self {
-        Self::Misconfigured(error.to_string())
-    }
-}
 
 /// Sorts a failed call; `doing` is what was tried, e.g. "reading `projects/…`".
 pub(crate) fn explain(status: &Status, doing: &str) -> SourceError {

@@ -1,29 +1,8 @@
 //! What went wrong, by what can be done about it. The only place that reads the client's errors.
 
 use lapin::ErrorKind;
+pub use longshore_source::ConfigError;
 use longshore_source::SourceError;
-
-/// A setting that cannot work, found without asking the broker.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}` {problem}")]
-pub struct ConfigError {
-    /// The setting's name as it stands in the configuration, e.g. `declare.type`.
-    pub field: &'static str,
-    /// What is wrong and what to do; holds no secret.
-    pub problem: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
-    }
-}
-
-impl From<ConfigError> for SourceError {
-    fn from(error: ConfigError) -> Self {
-        Self::Misconfigured(error.to_string())
-    }
-}
 
 // Reply codes of AMQP 0-9-1, section 1.2 "constants", as RabbitMQ uses them.
 const ACCESS_REFUSED: u16 = 403;

@@ -25,3 +25,26 @@ impl SourceError {
         matches!(self, Self::Disconnected(_))
     }
 }
+
+/// A setting that cannot work, found without asking the broker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {problem}")]
+pub struct ConfigError {
+    /// The setting's name as it stands in the configuration, e.g. `auth.username`.
+    pub field: &'static str,
+    /// What is wrong and what to do; holds no secret.
+    pub problem: String,
+}
+
+impl ConfigError {
+    /// A fault of `field`; `problem` goes on after its name, e.g. "is empty; name the queue to consume".
+    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+impl From<ConfigError> for SourceError {
+    fn from(error: ConfigError) -> Self {
+        Self::Misconfigured(error.to_string())
+    }
+}

@@ -128,7 +128,7 @@ pub mod status;
 
 pub use ack::{AckToken, Settled};
 pub use context::{Context, NextOffsets, NoWatermarks, Watermarks};
-pub use error::SourceError;
+pub use error::{ConfigError, SourceError};
 pub use in_flight::{Ages, Settlement, Settlements, Slots, Tracker, in_flight, in_flight_bytes};
 pub use message::{Headers, LogOffset, Message, Position, Receipt, Refusal, Route};
 pub use source::{Features, Source};
