@@ -1,5 +1,8 @@
 //! An endpoint: where webhooks go, with its secrets, limits and state.
 
+mod credentials;
+mod settings;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,8 +12,12 @@ use url::Url;
 
 use crate::clock::Timestamp;
 use crate::ids::{EndpointId, ProjectId};
-use crate::secret::Secret;
 use crate::signature::SigningKey;
+
+pub use credentials::{
+    Authentication, ClientCertificate, EndpointCredentials, ExpiryUnit, OAuth2, OAuth2Client, TokenFields,
+};
+pub use settings::{BatchSettings, CloudEventsMode, ContentType, EndpointSettings, SettingsError};
 
 /// Whether an endpoint takes deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,25 +62,6 @@ impl FromStr for EndpointStatus {
     }
 }
 
-/// What is sent besides the signature to prove who we are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authentication {
-    /// A header with a fixed value.
-    ApiKey {
-        /// Name of the header.
-        header: String,
-        /// Its value.
-        value: Secret<String>,
-    },
-    /// HTTP Basic.
-    Basic {
-        /// User name.
-        username: String,
-        /// Password.
-        password: Secret<String>,
-    },
-}
-
 /// A destination of webhooks.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -97,11 +85,37 @@ pub struct Endpoint {
     pub http_timeout: Duration,
     /// Attempts in flight at once; at least 1.
     pub max_concurrency: u16,
-    /// Sent besides the signature.
-    pub authentication: Option<Authentication>,
+    /// Limits, and the form of its requests.
+    pub settings: EndpointSettings,
+    /// What proves who we are, and who it is.
+    pub credentials: EndpointCredentials,
 }
 
 impl Endpoint {
+    /// How long an attempt may take unless the endpoint says otherwise.
+    pub const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Attempts at once unless the endpoint says otherwise.
+    pub const MAX_CONCURRENCY: u16 = 50;
+
+    /// An active endpoint with defaults, without a key.
+    #[must_use]
+    pub fn new(id: EndpointId, project: ProjectId, url: Url) -> Self {
+        Self {
+            id,
+            project,
+            name: String::new(),
+            url,
+            owner_id: None,
+            status: EndpointStatus::Active,
+            keys: Vec::new(),
+            advanced_signatures: true,
+            http_timeout: Self::HTTP_TIMEOUT,
+            max_concurrency: Self::MAX_CONCURRENCY,
+            settings: EndpointSettings::default(),
+            credentials: EndpointCredentials::default(),
+        }
+    }
+
     /// The keys that sign at that instant, oldest first.
     pub fn live_keys(&self, at: Timestamp) -> impl Iterator<Item = &SigningKey> {
         self.keys.iter().filter(move |key| key.expires_at.is_none_or(|end| at < end)).map(|key| &key.key)

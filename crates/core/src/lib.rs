@@ -18,6 +18,7 @@
 //! | [`signature`] | the v1 contract's and Standard Webhooks signatures |
 //! | [`retry`], [`attempt`] | schedules, outcomes and the verdict |
 //! | [`duration`] | durations as people write them |
+//! | [`rate`] | rate limits |
 //! | [`delivery`] | delivery states |
 //! | [`quarantine`] | why a message could not become an event |
 //! | [`ports`] | the two narrow ports the pipeline needs from a store |
@@ -36,6 +37,7 @@ pub mod media;
 pub mod ports;
 pub mod project;
 pub mod quarantine;
+pub mod rate;
 pub mod retry;
 pub mod secret;
 pub mod signature;
@@ -53,6 +55,7 @@ pub use ids::{
 };
 pub use mapping::Mapping;
 pub use project::Project;
+pub use rate::RateLimit;
 pub use retry::{RetrySchedule, Verdict, judge};
 pub use secret::Secret;
 pub use snapshot::Snapshot;

@@ -1,10 +1,14 @@
 //! A project: the tenant boundary and the settings its deliveries share.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::filter::Semantics;
 use crate::ids::ProjectId;
+use crate::rate::RateLimit;
 use crate::retry::RetrySchedule;
+use crate::secret::{Secret, exposed_option};
 use crate::signature::{Encoding, Hash};
 
 /// The tenant boundary.
@@ -16,6 +20,31 @@ pub struct Project {
     pub name: String,
     /// What its deliveries share.
     pub settings: ProjectSettings,
+    /// What is kept sealed.
+    pub credentials: ProjectCredentials,
+}
+
+impl Project {
+    /// A project with defaults.
+    #[must_use]
+    pub fn new(id: ProjectId, name: String) -> Self {
+        Self { id, name, settings: ProjectSettings::default(), credentials: ProjectCredentials::default() }
+    }
+}
+
+/// Secrets of a project. The JSON form shows them: it is for the seal only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProjectCredentials {
+    /// The proxy that webhooks go out through, with its credentials: `http://`, `https://`, `socks5://` or `socks5h://`.
+    #[serde(serialize_with = "exposed_option")]
+    pub proxy: Option<Secret<String>>,
+    /// Signs meta events.
+    #[serde(serialize_with = "exposed_option")]
+    pub meta_event_secret: Option<Secret<String>>,
+    /// Where alerts go in Slack's format: such a URL is a secret itself.
+    #[serde(serialize_with = "exposed_option")]
+    pub slack_url: Option<Secret<String>>,
 }
 
 /// What the deliveries of a project share. Stored as JSON; absent keys take the default.
@@ -34,6 +63,12 @@ pub struct ProjectSettings {
     pub idempotency_header: String,
     /// Whether to send `X-Convoy-Event-ID` and `X-Convoy-EventDelivery-ID`.
     pub add_event_id_trace_headers: bool,
+    /// Whether an endpoint that keeps failing is switched off.
+    pub disable_endpoint: bool,
+    /// Events taken in over the whole fleet; `None` for no limit.
+    pub ingest_rate_limit: Option<RateLimit>,
+    /// How requests leave.
+    pub egress: EgressSettings,
 }
 
 impl Default for ProjectSettings {
@@ -45,8 +80,24 @@ impl Default for ProjectSettings {
             filter_semantics: Semantics::Strict,
             idempotency_header: "X-Convoy-Idempotency-Key".to_owned(),
             add_event_id_trace_headers: false,
+            disable_endpoint: false,
+            ingest_rate_limit: None,
+            egress: EgressSettings::default(),
         }
     }
+}
+
+/// How a project's requests leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EgressSettings {
+    /// Whether endpoints may be plain `http://`; `None` for what the installation says.
+    pub allow_http: Option<bool>,
+    /// Hosts (names or addresses) that webhooks may go to although they are private, within what the installation lets
+    /// projects open.
+    pub allowed_hosts: Vec<String>,
+    /// The address of this machine that connections are made from.
+    pub source_address: Option<IpAddr>,
 }
 
 /// Which signature headers a delivery carries. Both sets are on by default.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Wraps a secret so that `Debug` and `Display` print `[redacted]`; reading it is an explicit call.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -37,6 +37,25 @@ impl<T> fmt::Display for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
+}
+
+/// Writes a secret in the clear: for what is sealed as a whole, as `#[serde(serialize_with = "exposed")]`.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn exposed<T: Serialize, S: Serializer>(secret: &Secret<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.0.serialize(serializer)
+}
+
+/// As [`exposed`], for a secret that may be absent.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn exposed_option<T: Serialize, S: Serializer>(
+    secret: &Option<Secret<T>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 #[cfg(test)]

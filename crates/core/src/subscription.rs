@@ -1,11 +1,15 @@
 //! A subscription: which event types, under which filter, go to which endpoint.
 
+mod ordered;
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::filter::FilterSet;
 use crate::ids::{EndpointId, ProjectId, SubscriptionId};
 use crate::retry::RetrySchedule;
+
+pub use ordered::{OnExhausted, Ordered};
 
 /// Which event types match: one exactly, every one below a prefix, or all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -106,6 +110,8 @@ pub struct Subscription {
     pub filters: Vec<(TypePattern, FilterSet)>,
     /// Beats the project's schedule.
     pub retry: Option<RetrySchedule>,
+    /// Whether its deliveries go out in order, and by what.
+    pub ordered: Option<Ordered>,
 }
 
 impl Subscription {

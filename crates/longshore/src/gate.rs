@@ -36,7 +36,6 @@ mod tests {
     use std::collections::HashMap;
 
     use longshore_core::clock::FixedClock;
-    use longshore_core::project::ProjectSettings;
     use longshore_core::{Project, Snapshot, Timestamp};
     use longshore_store::ApiKey;
 
@@ -47,7 +46,7 @@ mod tests {
 
     fn gate(now: i64) -> ApiKeyGate<FixedClock> {
         let keys = Keys::parse("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap();
-        let project = |id| Project { id, name: String::new(), settings: ProjectSettings::default() };
+        let project = |id| Project::new(id, String::new());
         let snapshot = Snapshot::new(vec![project(OURS), project(THEIRS)], Vec::new(), Vec::new());
         let key = ApiKey { project: OURS, expires_at: Some(Timestamp::from_secs(100)) };
         let config = Config {

@@ -86,7 +86,7 @@ impl Store {
             .fetch_one(&mut *transaction)
             .await
             .map_err(sort)?;
-        let projects = rows::projects(&mut transaction).await?;
+        let projects = rows::projects(&mut transaction, self.keys()).await?;
         let endpoints = rows::endpoints(&mut transaction, self.keys()).await?;
         let subscriptions = rows::subscriptions(&mut transaction).await?;
         let api_keys = sqlx::query!("SELECT project_id, hash, expires_at FROM api_keys")

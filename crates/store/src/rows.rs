@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use longshore_core::endpoint::{Authentication, Endpoint, EndpointKey};
+use longshore_core::endpoint::{
+    Authentication, Endpoint, EndpointCredentials, EndpointKey, EndpointSettings,
+};
 use longshore_core::filter::{Filter, FilterError, FilterSet};
 use longshore_core::ports::{DynamicEndpoint, StoreError};
-use longshore_core::project::{Project, ProjectSettings};
+use longshore_core::project::{Project, ProjectCredentials, ProjectSettings};
 use longshore_core::retry::RetrySchedule;
 use longshore_core::signature::SigningKey;
-use longshore_core::subscription::{Subscription, TypePattern};
+use longshore_core::subscription::{Ordered, Subscription, TypePattern};
 use longshore_core::{EndpointId, ProjectId, Secret, SubscriptionId, Timestamp};
 use rand::TryRngCore;
 use serde::{Deserialize, Serialize};
@@ -20,14 +22,6 @@ use uuid::Uuid;
 use crate::connect::Store;
 use crate::error::sort;
 use crate::seal::Keys;
-
-/// How an endpoint's authentication is kept inside its seal.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum StoredAuthentication {
-    ApiKey { header: String, value: String },
-    Basic { username: String, password: String },
-}
 
 /// How a filter of a subscription is kept.
 #[derive(Serialize, Deserialize)]
@@ -44,16 +38,31 @@ fn bad(table: &str, id: Uuid, problem: impl std::fmt::Display) -> StoreError {
     StoreError::Misconfigured(format!("{table} row {id}: {problem}"))
 }
 
-pub(crate) async fn projects(connection: &mut PgConnection) -> Result<Vec<Project>, StoreError> {
-    let rows =
-        sqlx::query!("SELECT id, name, settings FROM projects").fetch_all(connection).await.map_err(sort)?;
+pub(crate) async fn projects(connection: &mut PgConnection, keys: &Keys) -> Result<Vec<Project>, StoreError> {
+    let rows = sqlx::query!("SELECT id, name, settings, sealed_credentials FROM projects")
+        .fetch_all(connection)
+        .await
+        .map_err(sort)?;
     rows.into_iter()
-        .map(|row| {
-            let settings: ProjectSettings =
-                serde_json::from_value(row.settings).map_err(|error| bad("projects", row.id, error))?;
-            Ok(Project { id: ProjectId::from_uuid(row.id), name: row.name, settings })
-        })
+        .map(|row| project(row.id, row.name, row.settings, row.sealed_credentials.as_deref(), keys))
         .collect()
+}
+
+/// One project from its columns.
+pub(crate) fn project(
+    id: Uuid,
+    name: String,
+    settings: Value,
+    sealed: Option<&[u8]>,
+    keys: &Keys,
+) -> Result<Project, StoreError> {
+    let settings: ProjectSettings =
+        serde_json::from_value(settings).map_err(|error| bad("projects", id, error))?;
+    let credentials = match sealed {
+        Some(sealed) => open_project(keys, sealed, id).map_err(|error| bad("projects", id, error))?,
+        None => ProjectCredentials::default(),
+    };
+    Ok(Project { id: ProjectId::from_uuid(id), name, settings, credentials })
 }
 
 /// Every endpoint with its keys.
@@ -78,7 +87,7 @@ pub(crate) async fn endpoints(
     }
     let rows = sqlx::query!(
         "SELECT project_id, id, name, url, owner_id, status, advanced_signatures, http_timeout_ms, max_concurrency,
-             sealed_auth
+             settings, sealed_credentials
          FROM endpoints"
     )
     .fetch_all(connection)
@@ -86,13 +95,14 @@ pub(crate) async fn endpoints(
     .map_err(sort)?;
     rows.into_iter()
         .map(|row| {
-            let authentication = match &row.sealed_auth {
-                Some(sealed) => Some(
-                    open_authentication(keys, sealed, row.id)
-                        .map_err(|error| bad("endpoints", row.id, error))?,
-                ),
-                None => None,
+            let credentials = match &row.sealed_credentials {
+                Some(sealed) => {
+                    open_endpoint(keys, sealed, row.id).map_err(|error| bad("endpoints", row.id, error))?
+                }
+                None => EndpointCredentials::default(),
             };
+            let settings: EndpointSettings =
+                serde_json::from_value(row.settings).map_err(|error| bad("endpoints", row.id, error))?;
             Ok(Endpoint {
                 id: EndpointId::from_uuid(row.id),
                 project: ProjectId::from_uuid(row.project_id),
@@ -104,7 +114,8 @@ pub(crate) async fn endpoints(
                 advanced_signatures: row.advanced_signatures,
                 http_timeout: Duration::from_millis(u64::try_from(row.http_timeout_ms).unwrap_or(0)),
                 max_concurrency: u16::try_from(row.max_concurrency).unwrap_or(1),
-                authentication,
+                settings,
+                credentials,
             })
         })
         .collect()
@@ -113,7 +124,7 @@ pub(crate) async fn endpoints(
 /// Every subscription.
 pub(crate) async fn subscriptions(connection: &mut PgConnection) -> Result<Vec<Subscription>, StoreError> {
     let rows = sqlx::query!(
-        "SELECT project_id, id, endpoint_id, name, event_types, filters, retry FROM subscriptions"
+        "SELECT project_id, id, endpoint_id, name, event_types, filters, retry, ordered FROM subscriptions"
     )
     .fetch_all(connection)
     .await
@@ -138,6 +149,11 @@ pub(crate) async fn subscriptions(connection: &mut PgConnection) -> Result<Vec<S
                 .map(serde_json::from_value)
                 .transpose()
                 .map_err(|error| fault(error.to_string()))?;
+            let ordered: Option<Ordered> = row
+                .ordered
+                .map(serde_json::from_value)
+                .transpose()
+                .map_err(|error| fault(error.to_string()))?;
             Ok(Subscription {
                 id: SubscriptionId::from_uuid(row.id),
                 project: ProjectId::from_uuid(row.project_id),
@@ -146,6 +162,7 @@ pub(crate) async fn subscriptions(connection: &mut PgConnection) -> Result<Vec<S
                 event_types: event_types.map_err(|error| fault(error.to_string()))?,
                 filters: filters.map_err(|error| fault(error.to_string()))?,
                 retry,
+                ordered,
             })
         })
         .collect()
@@ -212,17 +229,17 @@ fn open_text(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<String, String> {
     String::from_utf8(plain).map_err(|_| "not text".to_owned())
 }
 
-fn open_authentication(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<Authentication, String> {
+fn open_endpoint(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<EndpointCredentials, String> {
     let text = open_text(keys, sealed, id)?;
-    // The parser's own words could quote the credential.
-    let stored: StoredAuthentication =
-        serde_json::from_str(&text).map_err(|_| "the sealed authentication is not understood".to_owned())?;
-    Ok(match stored {
-        StoredAuthentication::ApiKey { header, value } => {
-            Authentication::ApiKey { header, value: Secret::new(value) }
-        }
-        StoredAuthentication::Basic { username, password } => {
-            Authentication::Basic { username, password: Secret::new(password) }
-        }
-    })
+    // What the first release sealed was the authentication alone.
+    if let Ok(authentication) = serde_json::from_str::<Authentication>(&text) {
+        return Ok(EndpointCredentials { authentication: Some(authentication), ..Default::default() });
+    }
+    // The parser's own words could quote a credential.
+    serde_json::from_str(&text).map_err(|_| "the sealed credentials are not understood".to_owned())
+}
+
+fn open_project(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<ProjectCredentials, String> {
+    let text = open_text(keys, sealed, id)?;
+    serde_json::from_str(&text).map_err(|_| "the sealed credentials are not understood".to_owned())
 }

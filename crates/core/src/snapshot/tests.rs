@@ -24,22 +24,15 @@ const fn endpoint_id(id: u128) -> EndpointId {
 
 fn project(id: ProjectId, filter_semantics: Semantics) -> Project {
     let settings = ProjectSettings { filter_semantics, ..ProjectSettings::default() };
-    Project { id, name: "project".to_owned(), settings }
+    Project { settings, ..Project::new(id, "project".to_owned()) }
 }
 
 fn endpoint(id: u128, project: ProjectId, owner: Option<&str>) -> Endpoint {
     Endpoint {
-        id: endpoint_id(id),
-        project,
         name: format!("endpoint {id}"),
-        url: Url::parse("https://receiver.example/hook").unwrap(),
         owner_id: owner.map(str::to_owned),
-        status: EndpointStatus::Active,
-        keys: Vec::new(),
-        advanced_signatures: false,
-        http_timeout: Duration::from_secs(10),
         max_concurrency: 1,
-        authentication: None,
+        ..Endpoint::new(endpoint_id(id), project, Url::parse("https://receiver.example/hook").unwrap())
     }
 }
 
@@ -52,6 +45,7 @@ fn subscription(id: u128, endpoint: u128, types: &[&str]) -> Subscription {
         event_types: types.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         filters: Vec::new(),
         retry: None,
+        ordered: None,
     }
 }
 

@@ -2,12 +2,16 @@
 //!
 //! Strict: unknown keys are refused. Nothing is expanded; a secret is given inline or by its `_file` twin.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use longshore_core::duration::HumanDuration;
+use longshore_core::endpoint::{BatchSettings, CloudEventsMode, ContentType, ExpiryUnit, TokenFields};
 use longshore_core::project::ProjectSettings;
+use longshore_core::subscription::Ordered;
 use longshore_core::{
-    ApiKeyId, EndpointId, EndpointStatus, Mapping, ProjectId, RetrySchedule, Secret, SourceId, SubscriptionId,
+    ApiKeyId, Endpoint, EndpointId, EndpointStatus, Mapping, ProjectId, RateLimit, RetrySchedule, Secret,
+    SourceId, SubscriptionId,
 };
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess};
@@ -31,6 +35,8 @@ pub(crate) struct ProjectDocument {
     #[serde(default)]
     pub(crate) settings: ProjectSettings,
     #[serde(default)]
+    pub(crate) credentials: ProjectCredentialsDocument,
+    #[serde(default)]
     pub(crate) api_keys: Vec<ApiKeyDocument>,
     #[serde(default)]
     pub(crate) endpoints: Vec<EndpointDocument>,
@@ -38,6 +44,18 @@ pub(crate) struct ProjectDocument {
     pub(crate) subscriptions: Vec<SubscriptionDocument>,
     #[serde(default)]
     pub(crate) sources: Vec<SourceDocument>,
+}
+
+/// Secrets of a project.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ProjectCredentialsDocument {
+    pub(crate) proxy: Option<Secret<String>>,
+    pub(crate) proxy_file: Option<String>,
+    pub(crate) meta_event_secret: Option<Secret<String>>,
+    pub(crate) meta_event_secret_file: Option<String>,
+    pub(crate) slack_url: Option<Secret<String>>,
+    pub(crate) slack_url_file: Option<String>,
 }
 
 /// An API key. Without `key` and `key_file` it is generated once and printed once.
@@ -60,8 +78,8 @@ pub(crate) struct EndpointDocument {
     pub(crate) id: Option<EndpointId>,
     pub(crate) url: String,
     pub(crate) owner_id: Option<String>,
-    #[serde(default = "active")]
-    pub(crate) status: EndpointStatus,
+    /// Whatever it is when absent; a new one is active.
+    pub(crate) status: Option<EndpointStatus>,
     pub(crate) secret: Option<SecretDocument>,
     /// Oldest first; every one that has not expired signs.
     pub(crate) secrets: Option<Vec<SecretDocument>>,
@@ -71,11 +89,23 @@ pub(crate) struct EndpointDocument {
     pub(crate) http_timeout: HumanDuration,
     #[serde(default = "fifty")]
     pub(crate) max_concurrency: u16,
+    /// Over the whole fleet.
+    pub(crate) rate_limit: Option<RateLimit>,
+    #[serde(default)]
+    pub(crate) adaptive_concurrency: bool,
+    #[serde(default)]
+    pub(crate) content_type: ContentType,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) cloudevents: Option<CloudEventsMode>,
+    pub(crate) batch: Option<BatchSettings>,
     pub(crate) authentication: Option<AuthenticationDocument>,
-}
-
-const fn active() -> EndpointStatus {
-    EndpointStatus::Active
+    pub(crate) client_certificate: Option<CertificateDocument>,
+    /// PEM of the authorities to trust instead of the public ones.
+    pub(crate) ca: Option<String>,
+    pub(crate) ca_file: Option<String>,
+    /// Sent with each request.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, Secret<String>>,
 }
 
 const fn yes() -> bool {
@@ -83,11 +113,11 @@ const fn yes() -> bool {
 }
 
 const fn ten_seconds() -> HumanDuration {
-    HumanDuration(std::time::Duration::from_secs(10))
+    HumanDuration(Endpoint::HTTP_TIMEOUT)
 }
 
 const fn fifty() -> u16 {
-    50
+    Endpoint::MAX_CONCURRENCY
 }
 
 const fn one() -> u16 {
@@ -102,12 +132,47 @@ pub(crate) struct SecretDocument {
     pub(crate) expires_at: Option<String>,
 }
 
-/// Either of the two.
+/// A certificate chain and its key in PEM.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateDocument {
+    pub(crate) certificate: Option<String>,
+    pub(crate) certificate_file: Option<String>,
+    pub(crate) key: Option<Secret<String>>,
+    pub(crate) key_file: Option<String>,
+}
+
+/// One of the three.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuthenticationDocument {
     pub(crate) api_key: Option<HeaderDocument>,
     pub(crate) basic: Option<BasicDocument>,
+    pub(crate) oauth2: Option<OAuth2Document>,
+}
+
+/// OAuth 2.0 client credentials: a client secret, or a key that signs a client assertion.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OAuth2Document {
+    pub(crate) url: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Option<Secret<String>>,
+    pub(crate) client_secret_file: Option<String>,
+    #[serde(default)]
+    pub(crate) secret_in_header: bool,
+    /// The text of a JWK.
+    pub(crate) signing_key: Option<Secret<String>>,
+    pub(crate) signing_key_file: Option<String>,
+    pub(crate) signing_algorithm: Option<String>,
+    pub(crate) issuer: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) scope: Option<String>,
+    pub(crate) audience: Option<String>,
+    #[serde(default)]
+    pub(crate) fields: TokenFields,
+    #[serde(default)]
+    pub(crate) expiry_unit: ExpiryUnit,
 }
 
 /// A header with a fixed value.
@@ -143,6 +208,8 @@ pub(crate) struct SubscriptionDocument {
     #[serde(default)]
     pub(crate) filters: Vec<FilterDocument>,
     pub(crate) retry: Option<RetrySchedule>,
+    /// Delivery in order, by a key.
+    pub(crate) ordered: Option<Ordered>,
 }
 
 /// A filter by scope; all that are given must match.

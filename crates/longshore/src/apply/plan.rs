@@ -110,9 +110,14 @@ impl<S: Supply> Planner<'_, S> {
             id: ProjectId::from_u128(id),
             name: wanted.name.clone(),
             settings: wanted.settings.clone(),
+            credentials: wanted.credentials.clone(),
         };
         let shown = |project: &Project| serde_json::to_value(&project.settings).unwrap_or_default();
-        let differences = stored.map(|stored| differences(&shown(&stored.project), &shown(&project)));
+        let differences = stored.map(|stored| {
+            let mut differs = differences(&shown(&stored.project), &shown(&project));
+            hidden(&mut differs, "credentials", stored.project.credentials == project.credentials);
+            differs
+        });
         if self.tell(&resource, Some(project.id.to_string()), differences) {
             self.plan.changes.push(Change::PutProject(project.clone()));
         }
@@ -201,9 +206,13 @@ impl<S: Supply> Planner<'_, S> {
                 Some(vec![EndpointSecret { text, expires_at: None }])
             }
         };
+        let mut spec = wanted.spec.clone();
+        if let (Some(found), true) = (found, wanted.keeps_status) {
+            spec.status = found.spec.status;
+        }
         let mut differs = found.map(|found| {
-            let mut differs = differences(&shown_endpoint(&found.spec), &shown_endpoint(&wanted.spec));
-            hidden(&mut differs, "authentication", found.spec.authentication == wanted.spec.authentication);
+            let mut differs = differences(&shown_endpoint(&found.spec), &shown_endpoint(&spec));
+            hidden(&mut differs, "credentials", found.spec.credentials == spec.credentials);
             differs
         });
         let is_same_spec = differs.as_ref().is_some_and(Vec::is_empty);
@@ -214,7 +223,7 @@ impl<S: Supply> Planner<'_, S> {
         }
         self.tell(&resource, Some(id.to_string()), differs);
         if !is_same_spec {
-            let endpoint = Managed { id, spec: wanted.spec.clone() };
+            let endpoint = Managed { id, spec };
             self.plan.changes.push(Change::PutEndpoint(place.project, endpoint));
         }
         if let (Some(secrets), false) = (secrets, is_same_secrets) {
@@ -240,6 +249,7 @@ impl<S: Supply> Planner<'_, S> {
             event_types: wanted.event_types.clone(),
             filters: wanted.filters.clone(),
             retry: wanted.retry.clone(),
+            ordered: wanted.ordered.clone(),
         };
         let differs = found.map(|found| {
             let unmanaged = found.spec.endpoint.to_string();
@@ -361,6 +371,7 @@ fn shown_endpoint(spec: &EndpointSpec) -> Value {
         "advanced_signatures": spec.advanced_signatures,
         "http_timeout": longshore_core::duration::format(spec.http_timeout),
         "max_concurrency": spec.max_concurrency,
+        "settings": spec.settings,
     })
 }
 
@@ -373,6 +384,7 @@ fn shown_subscription(spec: &SubscriptionSpec, endpoint: &str) -> Value {
         "event_types": spec.event_types,
         "filters": filters.collect::<Vec<_>>(),
         "retry": spec.retry,
+        "ordered": spec.ordered,
     })
 }
 

@@ -114,7 +114,7 @@ fn a_plan_shows_no_secret() {
     let first = planned(&parse(EXAMPLE), &[None], false);
     let mut changed = stored(&first.changes);
     changed.endpoints.iter_mut().for_each(|endpoint| endpoint.secrets.clear());
-    changed.endpoints.iter_mut().for_each(|endpoint| endpoint.spec.authentication = None);
+    changed.endpoints.iter_mut().for_each(|endpoint| endpoint.spec.credentials = Default::default());
     let settings = serde_json::json!({"urls": ["amqp://guest:other@localhost:5672/"], "queue": "orders"});
     changed.sources[0].spec.settings = Secret::new(settings);
     let second = planned(&parse(EXAMPLE), &[Some(changed)], false);

@@ -1,12 +1,14 @@
 //! Document to resources: everything is validated here, and every fault is named with its path.
 
-use std::collections::HashSet;
-use std::time::Duration;
+mod authentication;
+mod endpoint;
 
-use longshore_core::endpoint::Authentication;
+use std::collections::HashSet;
+
 use longshore_core::filter::Filter;
-use longshore_core::project::ProjectSettings;
+use longshore_core::project::{ProjectCredentials, ProjectSettings};
 use longshore_core::signature::SigningKey;
+use longshore_core::subscription::Ordered;
 use longshore_core::{
     ApiKeyId, EndpointId, ProjectId, RetrySchedule, Secret, SourceId, SubscriptionId, Timestamp, TypePattern,
 };
@@ -14,11 +16,10 @@ use longshore_store::admin::{EndpointSecret, EndpointSpec, FilterSpec, SourceSpe
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use url::Url;
 
 use super::document::{
-    ApiKeyDocument, AuthenticationDocument, Document, EndpointDocument, ProjectDocument, SecretDocument,
-    SourceDocument, SubscriptionDocument,
+    ApiKeyDocument, Document, ProjectCredentialsDocument, ProjectDocument, SecretDocument, SourceDocument,
+    SubscriptionDocument,
 };
 use crate::config::fault::{Fault, Faults};
 use crate::config::nearest::suggestion;
@@ -36,6 +37,7 @@ pub(crate) struct WantedProject {
     pub(crate) name: String,
     pub(crate) id: Option<ProjectId>,
     pub(crate) settings: ProjectSettings,
+    pub(crate) credentials: ProjectCredentials,
     pub(crate) endpoints: Vec<WantedEndpoint>,
     pub(crate) subscriptions: Vec<WantedSubscription>,
     pub(crate) sources: Vec<WantedSource>,
@@ -46,6 +48,8 @@ pub(crate) struct WantedProject {
 pub(crate) struct WantedEndpoint {
     pub(crate) id: Option<EndpointId>,
     pub(crate) spec: EndpointSpec,
+    /// Whether the file leaves the status as it is.
+    pub(crate) keeps_status: bool,
     /// `None`: whatever it has; one is generated when it is new.
     pub(crate) secrets: Option<Vec<EndpointSecret>>,
 }
@@ -59,6 +63,7 @@ pub(crate) struct WantedSubscription {
     pub(crate) event_types: Vec<TypePattern>,
     pub(crate) filters: Vec<FilterSpec>,
     pub(crate) retry: Option<RetrySchedule>,
+    pub(crate) ordered: Option<Ordered>,
 }
 
 #[derive(Debug)]
@@ -139,10 +144,12 @@ impl Reader {
         );
         let sources = self.each(path, "sources", project.sources, |s| &s.name, Self::source);
         let api_keys = self.each(path, "api_keys", project.api_keys, |k| &k.name, Self::api_key);
+        let credentials = self.project_credentials(&format!("{path}.credentials"), project.credentials);
         Some(WantedProject {
             name: project.name,
             id: project.id,
             settings: project.settings,
+            credentials,
             endpoints,
             subscriptions,
             sources,
@@ -169,66 +176,25 @@ impl Reader {
             .collect()
     }
 
-    fn endpoint(&mut self, path: &str, endpoint: EndpointDocument) -> Option<WantedEndpoint> {
-        let url = self.url(format!("{path}.url"), &endpoint.url);
-        let timeout = endpoint.http_timeout.0;
-        if !(Duration::from_millis(100)..=Duration::from_secs(120)).contains(&timeout) {
-            self.fault(format!("{path}.http_timeout"), "expected 100ms to 120s");
-        }
-        if !(1..=1000).contains(&endpoint.max_concurrency) {
-            self.fault(format!("{path}.max_concurrency"), "expected 1 to 1000");
-        }
-        let secrets = match (endpoint.secret, endpoint.secrets) {
-            (Some(_), Some(_)) => {
-                self.fault(format!("{path}.secret"), "`secrets` is given as well; keep one");
-                None
-            }
-            (Some(secret), None) => Some(vec![(format!("{path}.secret"), secret)]),
-            (None, Some(secrets)) => {
-                let secrets = secrets.into_iter().enumerate();
-                Some(secrets.map(|(index, secret)| (format!("{path}.secrets[{index}]"), secret)).collect())
-            }
-            (None, None) => None,
-        };
-        let secrets = secrets.map(|secrets| {
-            secrets.into_iter().filter_map(|(path, secret)| self.secret(&path, secret)).collect()
-        });
-        let authentication = match endpoint.authentication {
-            Some(document) => Some(self.authentication(&format!("{path}.authentication"), document)?),
-            None => None,
-        };
-        let spec = EndpointSpec {
-            name: endpoint.name,
-            url: url?,
-            owner_id: endpoint.owner_id,
-            status: endpoint.status,
-            advanced_signatures: endpoint.advanced_signatures,
-            http_timeout: timeout,
-            max_concurrency: endpoint.max_concurrency,
-            authentication,
-        };
-        Some(WantedEndpoint { id: endpoint.id, spec, secrets })
-    }
-
-    fn url(&mut self, path: String, text: &str) -> Option<Url> {
-        let url = self.ok(path.clone(), Url::parse(text).map_err(|error| format!("not a URL: {error}")))?;
-        let problem = match url.scheme() {
-            "https" => None,
-            "http" if self.allow_http => None,
-            "http" => Some("plain http is off; use https, or set `security.allow_http_endpoints`"),
-            _ => Some("expected an https URL"),
-        };
-        let has_credentials = !url.username().is_empty() || url.password().is_some();
-        let problem =
-            problem
-                .or(has_credentials
-                    .then_some("credentials do not belong into a URL; use `authentication.basic`"));
-        match problem {
-            Some(problem) => {
-                self.fault(path, problem);
-                None
-            }
-            None => Some(url),
+    fn project_credentials(
+        &mut self,
+        path: &str,
+        document: ProjectCredentialsDocument,
+    ) -> ProjectCredentials {
+        ProjectCredentials {
+            proxy: self.inline_or_file(path, "proxy", document.proxy, document.proxy_file.as_deref()),
+            meta_event_secret: self.inline_or_file(
+                path,
+                "meta_event_secret",
+                document.meta_event_secret,
+                document.meta_event_secret_file.as_deref(),
+            ),
+            slack_url: self.inline_or_file(
+                path,
+                "slack_url",
+                document.slack_url,
+                document.slack_url_file.as_deref(),
+            ),
         }
     }
 
@@ -275,34 +241,6 @@ impl Reader {
         let parsed = OffsetDateTime::parse(text?, &Rfc3339)
             .map_err(|_| "not a time; expected RFC 3339, e.g. `2027-01-31T00:00:00Z`");
         self.ok(format!("{path}.expires_at"), parsed).map(Timestamp::from_utc)
-    }
-
-    fn authentication(&mut self, path: &str, document: AuthenticationDocument) -> Option<Authentication> {
-        match (document.api_key, document.basic) {
-            (Some(key), None) => {
-                let path = format!("{path}.api_key");
-                let is_token = !key.header.is_empty()
-                    && key
-                        .header
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
-                if !is_token {
-                    self.fault(format!("{path}.header"), "not a header's name");
-                }
-                let value = self.required(&path, "value", key.value, key.value_file.as_deref())?;
-                Some(Authentication::ApiKey { header: key.header, value })
-            }
-            (None, Some(basic)) => {
-                let path = format!("{path}.basic");
-                let password =
-                    self.required(&path, "password", basic.password, basic.password_file.as_deref())?;
-                Some(Authentication::Basic { username: basic.username, password })
-            }
-            _ => {
-                self.fault(path.to_owned(), "expected either `api_key` or `basic`");
-                None
-            }
-        }
     }
 
     fn subscription(
@@ -358,6 +296,7 @@ impl Reader {
             event_types,
             filters,
             retry: subscription.retry,
+            ordered: subscription.ordered,
         })
     }
 

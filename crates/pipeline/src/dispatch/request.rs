@@ -102,8 +102,9 @@ fn sign(
 }
 
 fn authenticate(headers: &mut HeaderMap, endpoint: &Endpoint) {
-    match &endpoint.authentication {
-        None => {}
+    match &endpoint.credentials.authentication {
+        // A token is fetched when the request is sent.
+        None | Some(Authentication::OAuth2(_)) => {}
         Some(Authentication::ApiKey { header, value }) => {
             if let (Ok(name), Ok(mut value)) =
                 (HeaderName::try_from(header.as_str()), HeaderValue::try_from(value.expose().as_str()))
@@ -154,10 +155,8 @@ pub(super) fn on_record(headers: &HeaderMap) -> Headers {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use bytes::Bytes;
-    use longshore_core::endpoint::EndpointStatus;
     use longshore_core::event::{Event, Target};
     use longshore_core::{DeliveryId, EndpointId, EventId, ProcessId, ProjectId};
 
@@ -189,19 +188,7 @@ mod tests {
             scheduled: false,
             owner: ProcessId::from_u128(1),
         };
-        let endpoint = Endpoint {
-            id: endpoint,
-            project,
-            name: String::new(),
-            url: "https://a.example/".parse().unwrap(),
-            owner_id: None,
-            status: EndpointStatus::Active,
-            keys: Vec::new(),
-            advanced_signatures: true,
-            http_timeout: Duration::from_secs(1),
-            max_concurrency: 1,
-            authentication: None,
-        };
+        let endpoint = Endpoint::new(endpoint, project, "https://a.example/".parse().unwrap());
         build(&delivery, &endpoint, &ProjectSettings::default(), Timestamp::EPOCH).headers[CONTENT_TYPE]
             .clone()
     }

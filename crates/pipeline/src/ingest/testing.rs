@@ -42,20 +42,8 @@ pub(super) fn mapping(text: Value) -> Mapping {
 
 pub(super) fn draft(message: &Message, mapping: Mapping) -> Result<Draft, Undecodable> {
     let settings = ProjectSettings { max_payload_bytes: 10_000, ..ProjectSettings::default() };
-    let project = Project { id: PROJECT, name: "p".to_owned(), settings };
-    let endpoint = Endpoint {
-        id: ENDPOINT,
-        project: PROJECT,
-        name: "e".to_owned(),
-        url: "https://e.example/".parse().unwrap(),
-        owner_id: None,
-        status: EndpointStatus::Active,
-        keys: Vec::new(),
-        advanced_signatures: false,
-        http_timeout: std::time::Duration::from_secs(1),
-        max_concurrency: 1,
-        authentication: None,
-    };
+    let project = Project { settings, ..Project::new(PROJECT, "p".to_owned()) };
+    let endpoint = Endpoint::new(ENDPOINT, PROJECT, "https://e.example/".parse().unwrap());
     let snapshot = Snapshot::new(vec![project], vec![endpoint], Vec::new());
     let origin = Origin {
         source: Some((SOURCE, PROJECT)),

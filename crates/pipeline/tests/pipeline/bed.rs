@@ -40,26 +40,17 @@ pub(crate) fn host(endpoint: EndpointId) -> String {
 
 pub(crate) fn endpoint(id: EndpointId) -> Endpoint {
     Endpoint {
-        id,
-        project: PROJECT,
         name: host(id),
-        url: format!("https://{}/", host(id)).parse().unwrap(),
-        owner_id: None,
-        status: EndpointStatus::Active,
         keys: vec![EndpointKey { key: SigningKey::parse(SECRET).unwrap(), expires_at: None }],
-        advanced_signatures: true,
         http_timeout: 10 * SECOND,
         max_concurrency: 5,
-        authentication: None,
+        ..Endpoint::new(id, PROJECT, format!("https://{}/", host(id)).parse().unwrap())
     }
 }
 
 pub(crate) fn project(retry: RetrySchedule) -> Project {
-    Project {
-        id: PROJECT,
-        name: "p".to_owned(),
-        settings: ProjectSettings { retry, ..ProjectSettings::default() },
-    }
+    let settings = ProjectSettings { retry, ..ProjectSettings::default() };
+    Project { settings, ..Project::new(PROJECT, "p".to_owned()) }
 }
 
 pub(crate) fn retries(seconds: &[u64]) -> RetrySchedule {

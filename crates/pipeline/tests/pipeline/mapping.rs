@@ -52,6 +52,7 @@ fn subscription(id: u128, endpoint: EndpointId, body: Option<&Value>) -> Subscri
         event_types: vec![TypePattern::Any],
         filters: filters.into_iter().collect(),
         retry: None,
+        ordered: None,
     }
 }
 

@@ -3,10 +3,7 @@
 use std::collections::HashMap;
 
 use longshore_core::ports::StoreError;
-use longshore_core::project::Project;
-use longshore_core::{
-    ApiKeyId, EndpointId, ProjectId, Secret, SourceId, SubscriptionId, Timestamp, TypePattern,
-};
+use longshore_core::{ApiKeyId, EndpointId, Secret, SourceId, SubscriptionId, Timestamp, TypePattern};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -30,14 +27,15 @@ pub(super) async fn project(
     keys: &Keys,
     name: &str,
 ) -> Result<Option<ManagedProject>, StoreError> {
-    let row = sqlx::query!("SELECT id, settings FROM projects WHERE name = $1", name)
+    let row = sqlx::query!("SELECT id, settings, sealed_credentials FROM projects WHERE name = $1", name)
         .fetch_optional(&mut *connection)
         .await
         .map_err(sort)?;
     let Some(row) = row else { return Ok(None) };
-    let settings = serde_json::from_value(row.settings).map_err(|error| bad("projects", row.id, error))?;
+    let project =
+        rows::project(row.id, name.to_owned(), row.settings, row.sealed_credentials.as_deref(), keys)?;
     Ok(Some(ManagedProject {
-        project: Project { id: ProjectId::from_uuid(row.id), name: name.to_owned(), settings },
+        project,
         endpoints: endpoints(connection, keys, row.id).await?,
         subscriptions: subscriptions(connection, row.id).await?,
         sources: sources(connection, keys, row.id).await?,
@@ -73,7 +71,8 @@ async fn endpoints(
             advanced_signatures: endpoint.advanced_signatures,
             http_timeout: endpoint.http_timeout,
             max_concurrency: endpoint.max_concurrency,
-            authentication: endpoint.authentication,
+            settings: endpoint.settings,
+            credentials: endpoint.credentials,
         };
         Some(ManagedEndpoint { id: endpoint.id, spec, secrets: secrets.remove(&row.id).unwrap_or_default() })
     });
@@ -114,7 +113,8 @@ async fn subscriptions(
     project: Uuid,
 ) -> Result<Vec<Managed<SubscriptionId, SubscriptionSpec>>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT id, endpoint_id, resource_name AS "resource_name!", event_types, filters, retry
+        r#"SELECT id, endpoint_id, resource_name AS "resource_name!", event_types, filters, retry,
+               ordered
            FROM subscriptions WHERE project_id = $1 AND resource_name IS NOT NULL ORDER BY resource_name"#,
         project
     )
@@ -129,6 +129,7 @@ async fn subscriptions(
             let filters: Vec<StoredFilter> =
                 serde_json::from_value(row.filters).map_err(|error| fault(error.to_string()))?;
             let retry = row.retry.map(serde_json::from_value).transpose();
+            let ordered = row.ordered.map(serde_json::from_value).transpose();
             let spec = SubscriptionSpec {
                 name: row.resource_name,
                 endpoint: EndpointId::from_uuid(row.endpoint_id),
@@ -142,6 +143,7 @@ async fn subscriptions(
                     })
                     .collect(),
                 retry: retry.map_err(|error| fault(error.to_string()))?,
+                ordered: ordered.map_err(|error| fault(error.to_string()))?,
             };
             Ok(Managed { id: SubscriptionId::from_uuid(row.id), spec })
         })

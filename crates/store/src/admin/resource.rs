@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use longshore_core::endpoint::Authentication;
+use longshore_core::endpoint::{EndpointCredentials, EndpointSettings};
+use longshore_core::subscription::Ordered;
 use longshore_core::{
     ApiKeyId, EndpointId, EndpointStatus, Project, RetrySchedule, Secret, SourceId, SubscriptionId,
     Timestamp, TypePattern,
@@ -62,8 +63,10 @@ pub struct EndpointSpec {
     pub http_timeout: Duration,
     /// 1 to 1000.
     pub max_concurrency: u16,
-    /// Sent besides the signature.
-    pub authentication: Option<Authentication>,
+    /// Limits, and the form of its requests.
+    pub settings: EndpointSettings,
+    /// What proves who we are, and who it is.
+    pub credentials: EndpointCredentials,
 }
 
 /// One of an endpoint's secrets.
@@ -88,6 +91,8 @@ pub struct SubscriptionSpec {
     pub filters: Vec<FilterSpec>,
     /// Beats the project's schedule.
     pub retry: Option<RetrySchedule>,
+    /// Whether its deliveries go out in order, and by what.
+    pub ordered: Option<Ordered>,
 }
 
 /// A filter for some event types.

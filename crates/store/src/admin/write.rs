@@ -1,8 +1,8 @@
 //! Changes as SQL. Order matters to the caller only: what is referred to comes first, deletions last.
 
-use longshore_core::endpoint::Authentication;
+use longshore_core::endpoint::EndpointCredentials;
 use longshore_core::ports::StoreError;
-use longshore_core::project::Project;
+use longshore_core::project::{Project, ProjectCredentials};
 use longshore_core::{
     ApiKeyId, Clock, EndpointId, IdGenerator, ProjectId, SourceId, SubscriptionId, SystemClock,
 };
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::resource::{ApiKeySpec, EndpointSecret, EndpointSpec, Managed, SourceSpec, SubscriptionSpec};
 use crate::error::sort;
-use crate::rows::{StoredAuthentication, StoredFilter};
+use crate::rows::StoredFilter;
 use crate::seal::Keys;
 
 /// One change of one resource. A `Put…` creates it or overwrites it.
@@ -72,13 +72,18 @@ impl Writer<'_> {
     }
 
     async fn put_project(&mut self, project: &Project) -> Result<(), StoreError> {
+        let has_any = project.credentials != ProjectCredentials::default();
+        let sealed =
+            has_any.then(|| self.seal_json(&project.credentials, project.id.as_uuid())).transpose()?;
         let done = sqlx::query!(
-            "INSERT INTO projects (id, name, settings) VALUES ($1, $2, $3)
-             ON CONFLICT (id) DO UPDATE SET settings = excluded.settings, updated_at = now()
+            "INSERT INTO projects (id, name, settings, sealed_credentials) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (id) DO UPDATE SET settings = excluded.settings,
+                 sealed_credentials = excluded.sealed_credentials, updated_at = now()
              WHERE projects.name = excluded.name",
             project.id.as_uuid(),
             project.name,
             json(&project.settings)?,
+            sealed,
         )
         .execute(&mut *self.connection)
         .await
@@ -95,19 +100,20 @@ impl Writer<'_> {
         endpoint: &Managed<EndpointId, EndpointSpec>,
     ) -> Result<(), StoreError> {
         let (id, spec) = (endpoint.id.as_uuid(), &endpoint.spec);
-        let sealed = match &spec.authentication {
-            Some(authentication) => Some(self.seal_authentication(authentication, id)?),
-            None => None,
-        };
+        let has_any = spec.credentials != EndpointCredentials::default();
+        let sealed = has_any.then(|| self.seal_json(&spec.credentials, id)).transpose()?;
         sqlx::query!(
             "INSERT INTO endpoints (project_id, id, resource_name, name, url, owner_id, status,
-                 advanced_signatures, http_timeout_ms, max_concurrency, sealed_auth)
-             VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8, $9, $10)
+                 advanced_signatures, http_timeout_ms, max_concurrency, settings, sealed_credentials)
+             VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              ON CONFLICT (project_id, id) DO UPDATE SET resource_name = excluded.resource_name,
                  name = excluded.name, url = excluded.url, owner_id = excluded.owner_id, status = excluded.status,
                  advanced_signatures = excluded.advanced_signatures, http_timeout_ms = excluded.http_timeout_ms,
-                 max_concurrency = excluded.max_concurrency, sealed_auth = excluded.sealed_auth,
-                 updated_at = now()",
+                 max_concurrency = excluded.max_concurrency, settings = excluded.settings,
+                 sealed_credentials = excluded.sealed_credentials, updated_at = now(),
+                 status_reason = CASE WHEN endpoints.status = excluded.status THEN endpoints.status_reason END,
+                 status_changed_at = CASE WHEN endpoints.status = excluded.status
+                     THEN endpoints.status_changed_at ELSE now() END",
             project.as_uuid(),
             id,
             spec.name,
@@ -117,6 +123,7 @@ impl Writer<'_> {
             spec.advanced_signatures,
             i32::try_from(spec.http_timeout.as_millis()).unwrap_or(i32::MAX),
             i32::from(spec.max_concurrency),
+            json(&spec.settings)?,
             sealed,
         )
         .execute(&mut *self.connection)
@@ -176,12 +183,13 @@ impl Writer<'_> {
             })
             .collect();
         sqlx::query!(
-            "INSERT INTO subscriptions (project_id, id, endpoint_id, resource_name, name, event_types, filters, retry)
-             VALUES ($1, $2, $3, $4, $4, $5, $6, $7)
+            "INSERT INTO subscriptions (project_id, id, endpoint_id, resource_name, name, event_types, filters, retry,
+                 ordered)
+             VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)
              ON CONFLICT (project_id, id) DO UPDATE SET endpoint_id = excluded.endpoint_id,
                  resource_name = excluded.resource_name, name = excluded.name,
                  event_types = excluded.event_types, filters = excluded.filters, retry = excluded.retry,
-                 updated_at = now()",
+                 ordered = excluded.ordered, updated_at = now()",
             project.as_uuid(),
             subscription.id.as_uuid(),
             spec.endpoint.as_uuid(),
@@ -189,6 +197,7 @@ impl Writer<'_> {
             &event_types,
             json(&filters)?,
             spec.retry.as_ref().map(json).transpose()?,
+            spec.ordered.as_ref().map(json).transpose()?,
         )
         .execute(&mut *self.connection)
         .await
@@ -298,21 +307,8 @@ impl Writer<'_> {
         sealed.map_err(|error| StoreError::Misconfigured(error.to_string()))
     }
 
-    fn seal_authentication(
-        &mut self,
-        authentication: &Authentication,
-        id: Uuid,
-    ) -> Result<Vec<u8>, StoreError> {
-        let stored = match authentication {
-            Authentication::ApiKey { header, value } => {
-                StoredAuthentication::ApiKey { header: header.clone(), value: value.expose().clone() }
-            }
-            Authentication::Basic { username, password } => StoredAuthentication::Basic {
-                username: username.clone(),
-                password: password.expose().clone(),
-            },
-        };
-        let text = json(&stored)?.to_string();
+    fn seal_json(&mut self, value: &impl serde::Serialize, id: Uuid) -> Result<Vec<u8>, StoreError> {
+        let text = json(value)?.to_string();
         self.seal(text.as_bytes(), id)
     }
 }

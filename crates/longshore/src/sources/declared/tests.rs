@@ -1,5 +1,4 @@
-use longshore_core::project::{Project, ProjectSettings};
-use longshore_core::{Secret, Snapshot};
+use longshore_core::{Project, Secret, Snapshot};
 use serde_json::json;
 
 use super::*;
@@ -29,7 +28,7 @@ fn stored(name: &str, is_disabled: bool, config: &str) -> SourceRecord {
 }
 
 fn joined(file: &[FileSource], sources: Vec<SourceRecord>) -> Declarations {
-    let shop = Project { id: SHOP, name: "shop".to_owned(), settings: ProjectSettings::default() };
+    let shop = Project::new(SHOP, "shop".to_owned());
     let snapshot = Arc::new(Snapshot::new(vec![shop], Vec::new(), Vec::new()));
     declarations(file, &Resources { snapshot, sources, ..Resources::default() })
 }
