@@ -1,6 +1,7 @@
 //! The dispatch driver: one per process.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::attempt::{Turn, attempt, skip, turn};
 use super::claims::{Claimed, Claims};
 use super::lease::{Lease, keep_alive};
 use super::recorder::{Done, Recorder};
-use super::scheduler::{Queued, Scheduler};
+use super::scheduler::{Ended, Limit, Queued, Scheduler, Slot};
 use super::transport::Transport;
 use crate::ledger::Ledger;
 
@@ -139,8 +140,8 @@ struct Driver<Q, T, C> {
     rng: SmallRng,
     scheduler: Scheduler,
     attempts: JoinSet<Done>,
-    /// What the attempts in flight deliver.
-    in_flight: HashMap<Id, ClaimedDelivery>,
+    /// What the attempts in flight deliver, and the places they take.
+    in_flight: HashMap<Id, (ClaimedDelivery, Slot)>,
     done: mpsc::UnboundedSender<Done>,
 }
 
@@ -160,10 +161,18 @@ where
     ) {
         let mut generation = lease.borrow().generation;
         let (mut fresh_ended, mut claimed_ended) = (false, false);
+        // Set anew only when the instant changes: that is seldom, and the loop turns often.
+        let mut alarm = pin!(tokio::time::sleep_until(Instant::now()));
         while !(stop.is_cancelled() && self.attempts.is_empty()) {
             let snapshot = Arc::clone(&self.config.borrow());
+            let mut wake = None;
             if !stop.is_cancelled() && lease.borrow().is_valid() {
                 self.start(&snapshot);
+                // Without a place for it, whatever is let go has to wait for an attempt's end anyway.
+                wake = self.scheduler.next_wake().filter(|_| self.attempts.len() < self.limits.attempts);
+            }
+            if let Some(wake) = wake.filter(|wake| *wake != alarm.deadline()) {
+                alarm.as_mut().reset(wake);
             }
             tokio::select! {
                 // Finished attempts first: they make room.
@@ -189,6 +198,7 @@ where
                         self.drop_lost_claims();
                     }
                 }
+                () = &mut alarm, if wake.is_some() => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
             metrics::gauge!("dispatch_attempts_in_flight").set(self.attempts.len() as f64);
@@ -200,8 +210,8 @@ where
         let owner = self.queue.owner();
         for delivery in deliveries {
             if delivery.owner == owner {
-                let concurrency = concurrency(snapshot, delivery.endpoint);
-                self.scheduler.push(Queued { delivery, until }, concurrency);
+                let limit = limit(snapshot, delivery.endpoint);
+                self.scheduler.push(Queued { delivery, until }, limit);
             } else {
                 // Claimed before the lease was lost, and on its way until now.
                 self.release(&delivery);
@@ -216,8 +226,9 @@ where
     /// Starts as many attempts as may run, in fair turns.
     fn start(&mut self, snapshot: &Arc<Snapshot>) {
         let owner = self.queue.owner();
+        let now = Instant::now();
         while self.attempts.len() < self.limits.attempts {
-            let Some(queued) = self.scheduler.next(|endpoint| concurrency(snapshot, endpoint)) else {
+            let Some((queued, slot)) = self.scheduler.next(now, |endpoint| limit(snapshot, endpoint)) else {
                 return;
             };
             let Queued { delivery, until } = queued;
@@ -226,15 +237,15 @@ where
             // The lease may have been lost and a new one taken since the last look: then what was queued under the old one
             // belongs to others. Or it waited so long for its turn that its claim would end before the attempt does.
             let is_foreign = delivery.owner != owner;
-            if is_foreign || until.is_some_and(|until| Instant::now() + timeout >= until) {
+            if is_foreign || until.is_some_and(|until| now + timeout >= until) {
                 self.release(&delivery);
-                self.scheduler.done(delivery.endpoint, concurrency(snapshot, delivery.endpoint), true);
+                self.scheduler.done(slot, Ended::Unsent, limit(snapshot, delivery.endpoint));
                 continue;
             }
             match turn(&delivery, snapshot) {
                 Turn::Skip(next) => {
                     let done = Done { bytes: delivery.event.body.len(), outcome: skip(&delivery, next) };
-                    self.finish(done, snapshot);
+                    self.finish(done, slot, snapshot);
                 }
                 Turn::Send(endpoint) => {
                     let (transport, clock) = (self.transport.clone(), self.clock.clone());
@@ -247,36 +258,35 @@ where
                             attempt(&delivery, &endpoint, &snapshot, &transport, &clock, id, &mut rng).await;
                         Done { outcome, bytes: delivery.event.body.len() }
                     });
-                    self.in_flight.insert(task.id(), copy);
+                    self.in_flight.insert(task.id(), (copy, slot));
                 }
             }
         }
     }
 
     fn end(&mut self, ended: Result<(Id, Done), JoinError>, snapshot: &Snapshot) {
-        match ended {
-            Ok((task, done)) => {
-                self.in_flight.remove(&task);
-                self.finish(done, snapshot);
-            }
+        let (task, done) = match ended {
+            Ok((task, done)) => (task, Some(done)),
             Err(error) => {
                 tracing::error!(%error, "an attempt ended abnormally; its delivery waits");
-                if let Some(delivery) = self.in_flight.remove(&error.id()) {
-                    let bytes = delivery.event.body.len();
-                    self.finish(
-                        Done { outcome: skip(&delivery, Next::Parked(AFTER_FAULT)), bytes },
-                        snapshot,
-                    );
-                }
+                (error.id(), None)
             }
-        }
+        };
+        let Some((delivery, slot)) = self.in_flight.remove(&task) else { return };
+        let done = done.unwrap_or_else(|| {
+            let bytes = delivery.event.body.len();
+            Done { outcome: skip(&delivery, Next::Parked(AFTER_FAULT)), bytes }
+        });
+        self.finish(done, slot, snapshot);
     }
 
-    fn finish(&mut self, done: Done, snapshot: &Snapshot) {
+    fn finish(&mut self, done: Done, slot: Slot, snapshot: &Snapshot) {
         let Outcome { endpoint, attempt, .. } = &done.outcome;
-        // Not sent at all is no silence of the endpoint's.
-        let has_answered = attempt.as_ref().is_none_or(|attempt| attempt.outcome.status().is_some());
-        self.scheduler.done(*endpoint, concurrency(snapshot, *endpoint), has_answered);
+        let ended = attempt.as_ref().map_or(Ended::Unsent, |attempt| Ended::Tried {
+            outcome: attempt.outcome,
+            took: attempt.duration,
+        });
+        self.scheduler.done(slot, ended, limit(snapshot, *endpoint));
         // Fails only when the recorder has ended, at a hard stop.
         let _ = self.done.send(done);
     }
@@ -292,6 +302,7 @@ where
 }
 
 /// How many attempts the endpoint takes at once; what belongs to nobody any more is discarded without limit.
-fn concurrency(snapshot: &Snapshot, endpoint: EndpointId) -> usize {
-    snapshot.endpoint(endpoint).map_or(usize::MAX, |endpoint| usize::from(endpoint.max_concurrency))
+fn limit(snapshot: &Snapshot, endpoint: EndpointId) -> Limit {
+    let most = snapshot.endpoint(endpoint).map_or(usize::MAX, |endpoint| endpoint.max_concurrency.into());
+    Limit { most }
 }
