@@ -1,7 +1,7 @@
 //! Messages and their decoding, for the tests of this module.
 
 use bytes::Bytes;
-use longshore_core::endpoint::{Endpoint, EndpointStatus};
+use longshore_core::Endpoint;
 use longshore_core::event::Event;
 use longshore_core::project::ProjectSettings;
 use longshore_core::{EndpointId, IdGenerator, Mapping, Project, ProjectId, Snapshot, SourceId, Timestamp};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use longshore_core::endpoint::{Endpoint, EndpointKey, EndpointStatus};
+use longshore_core::endpoint::{Endpoint, EndpointKey};
 use longshore_core::project::{Project, ProjectSettings};
 use longshore_core::signature::SigningKey;
 use longshore_core::{

@@ -107,7 +107,7 @@ async fn a_producers_headers_override_nothing_and_those_of_the_connection_stay_b
     )
     .replace("a\nb", "a\\nb");
     let authenticated = |endpoint: &mut Endpoint, _: &mut Bed| {
-        endpoint.authentication = Some(Authentication::ApiKey {
+        endpoint.credentials.authentication = Some(Authentication::ApiKey {
             header: "X-Key".to_owned(),
             value: Secret::new("s3cret".to_owned()),
         });
