@@ -26,6 +26,10 @@ pub use transport::{Answer, SignedRequest, Transport};
 pub struct DispatchLimits {
     /// Attempts in flight at once, over all endpoints.
     pub attempts: usize,
+    /// The part of them that endpoints may take together that are slow or of which nothing is known; of 1.
+    pub slow_share: f64,
+    /// The part of them that retries take at most while deliveries wait that were never tried; of 1.
+    pub retry_share: f64,
     /// How often Postgres is asked for due deliveries when nothing hints at one.
     pub poll: Duration,
     /// How long outcomes are gathered before they are recorded together.

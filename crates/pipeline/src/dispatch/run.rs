@@ -102,7 +102,7 @@ where
         limits,
         clock,
         rng,
-        scheduler: Scheduler::default(),
+        scheduler: Scheduler::new(limits.attempts, limits.slow_share, limits.retry_share),
         attempts: JoinSet::new(),
         in_flight: HashMap::new(),
         done: done_sender,
@@ -202,6 +202,7 @@ where
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
             metrics::gauge!("dispatch_attempts_in_flight").set(self.attempts.len() as f64);
+            metrics::gauge!("dispatch_slow_attempts_in_flight").set(self.scheduler.slow_in_flight() as f64);
             metrics::gauge!("dispatch_queued_deliveries").set(self.scheduler.queued() as f64);
         }
     }
@@ -227,10 +228,7 @@ where
     fn start(&mut self, snapshot: &Arc<Snapshot>) {
         let owner = self.queue.owner();
         let now = Instant::now();
-        while self.attempts.len() < self.limits.attempts {
-            let Some((queued, slot)) = self.scheduler.next(now, |endpoint| limit(snapshot, endpoint)) else {
-                return;
-            };
+        while let Some((queued, slot)) = self.scheduler.next(now, |endpoint| limit(snapshot, endpoint)) {
             let Queued { delivery, until } = queued;
             let timeout =
                 snapshot.endpoint(delivery.endpoint).map_or(Duration::ZERO, |found| found.http_timeout);
@@ -304,5 +302,5 @@ where
 /// How many attempts the endpoint takes at once; what belongs to nobody any more is discarded without limit.
 fn limit(snapshot: &Snapshot, endpoint: EndpointId) -> Limit {
     let most = snapshot.endpoint(endpoint).map_or(usize::MAX, |endpoint| endpoint.max_concurrency.into());
-    Limit { most }
+    Limit { most, is_adaptive: false }
 }

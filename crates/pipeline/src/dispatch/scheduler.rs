@@ -1,89 +1,124 @@
 //! Whose turn it is: a queue per endpoint, a concurrency limit per endpoint, fair turns between projects.
 //!
-//! Pure: no IO, asks no clock. Projects take turns, and within a project its endpoints take turns; an endpoint that is at
-//! its limit, is held or has nothing queued is not in the round at all, so that picking costs the same however many wait.
+//! Pure: no IO, asks no clock. An endpoint that is at its limit, is held or has nothing queued is not in the round at all,
+//! so that picking costs the same however many wait.
 //!
-//! Within its configured limit an endpoint earns its concurrency: it begins with a few attempts at once, gets one more
-//! with each answer and half as many with each failure to answer. So endpoints that hang hold a few slots of this
-//! process, not all.
+//! | module | says |
+//! |---|---|
+//! | [`turns`] | whose turn it is: projects by what they have used, within a project its endpoints one after the other |
+//! | [`lane`] | what is next of an endpoint: fresh deliveries and retries take turns by share |
+//! | [`pace`], [`gradient`] | how an endpoint does: fast, slow or unknown, and how many attempts at once it has earned |
+//! | [`budget`] | whether there is a slot: slow endpoints have a budget of their own, retries a share |
+//!
+//! Invariant: every slot given out by [`Scheduler::next`] is given back once, by [`Scheduler::done`].
 
+mod budget;
+mod gradient;
 mod lane;
+mod pace;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
 
 use longshore_core::ports::ClaimedDelivery;
-use longshore_core::{EndpointId, ProcessId, ProjectId};
+use longshore_core::{EndpointId, ProcessId};
 use tokio::time::Instant;
 
+use budget::Budget;
 use lane::Lane;
 pub(super) use lane::{Ended, Limit, Queued, Slot};
+use pace::{SLOW_AFTER, Track};
+use turns::{Turn, Turns, cost};
+
+/// How often an endpoint with attempts in flight is looked at.
+const GLANCE: Duration = Duration::from_millis(500);
+/// How long what is known of an idle endpoint is kept.
+const MEMORY: Duration = Duration::from_secs(300);
+const _: () = assert!(2 * GLANCE.as_millis() <= SLOW_AFTER.as_millis());
 
 /// The queues of one process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Scheduler {
     lanes: HashMap<EndpointId, Lane>,
-    /// Endpoints that could send now, by project.
-    ready: HashMap<ProjectId, VecDeque<EndpointId>>,
-    /// Projects that have such an endpoint, in the order of their turns.
-    round: VecDeque<ProjectId>,
+    /// Endpoints that could send now, by track. An entry counts whose lane says so.
+    rounds: [Round; 3],
+    budget: Budget,
+    /// Fresh deliveries of an endpoint for each of its retries, where both wait.
+    fresh_run: usize,
     queued: usize,
     /// When held lanes are looked at: one entry of each counts, its `timer`.
     timers: BinaryHeap<Reverse<(Instant, EndpointId)>>,
+    /// Lanes with attempts in flight and when they are looked at next, in order.
+    watched: VecDeque<(Instant, EndpointId)>,
+    /// Every lane that was ever used, and when it is to be forgotten if it is idle, in order.
+    known: VecDeque<(Instant, EndpointId)>,
+}
+
+#[derive(Debug, Default)]
+struct Round {
+    /// Endpoints with something to send.
+    all: Turns,
+    /// Those that were passed over because they had nothing but retries.
+    retries: Turns,
 }
 
 impl Scheduler {
+    /// Of a process with so many attempts at once. The shares are parts of 1: of the slots for endpoints that are slow, and
+    /// of those that retries take while fresh deliveries wait.
+    pub(super) fn new(attempts: usize, slow_share: f64, retry_share: f64) -> Self {
+        Self {
+            lanes: HashMap::new(),
+            rounds: Default::default(),
+            budget: Budget::new(attempts, slow_share, retry_share),
+            fresh_run: ((1.0 / retry_share).round() as usize).saturating_sub(1).max(1),
+            queued: 0,
+            timers: BinaryHeap::new(),
+            watched: VecDeque::new(),
+            known: VecDeque::new(),
+        }
+    }
+
     /// Deliveries waiting for their turn.
     pub(super) const fn queued(&self) -> usize {
         self.queued
     }
 
+    /// Slots taken by endpoints that were slow or unknown when they took them.
+    pub(super) const fn slow_in_flight(&self) -> usize {
+        self.budget.not_fast()
+    }
+
     /// Queues a delivery; `limit` is its endpoint's right now.
     pub(super) fn push(&mut self, queued: Queued, limit: Limit) {
         let endpoint = queued.delivery.endpoint;
-        self.lanes.entry(endpoint).or_default().queue.push_back(queued);
+        self.lanes.entry(endpoint).or_default().push(queued);
         self.queued += 1;
         self.rouse(endpoint, limit);
     }
 
-    /// The next delivery to send, if any endpoint can take one. `limit` says an endpoint's.
+    /// The next delivery to send, if there is a slot and an endpoint that can take it. `limit` says an endpoint's. `now` must
+    /// not go back.
     pub(super) fn next(
         &mut self,
         now: Instant,
         limit: impl Fn(EndpointId) -> Limit,
     ) -> Option<(Queued, Slot)> {
         self.let_go(now, &limit);
-        while let Some(endpoint) = self.turn() {
-            let Some(lane) = self.lanes.get_mut(&endpoint) else { continue };
-            lane.is_ready = false;
-            // Held, drained or limited to less since it got its place.
-            if !lane.is_able(limit(endpoint)) {
-                continue;
-            }
-            let Some(queued) = lane.queue.pop_front() else { continue };
-            lane.in_flight += 1;
-            self.queued -= 1;
-            self.rouse(endpoint, limit(endpoint));
-            return Some((queued, Slot { endpoint }));
-        }
-        None
+        self.look(now);
+        [Track::Trial, Track::Slow, Track::Fast].into_iter().find_map(|track| self.pick(track, now, &limit))
     }
 
     /// A turn has ended.
     #[expect(clippy::needless_pass_by_value, reason = "a slot is given back once")]
     pub(super) fn done(&mut self, slot: Slot, ended: Ended, limit: Limit) {
-        let Slot { endpoint } = slot;
+        let Slot { endpoint, track, is_retry } = slot;
+        self.budget.give_back(track, is_retry);
         if let Some(lane) = self.lanes.get_mut(&endpoint) {
-            lane.in_flight = lane.in_flight.saturating_sub(1);
-            let is_silent = matches!(ended, Ended::Tried { outcome, .. } if outcome.status().is_none());
-            lane.earned =
-                if is_silent { (lane.earned / 2).max(1) } else { (lane.earned + 1).min(limit.most.max(1)) };
-            if lane.is_idle() {
-                self.lanes.remove(&endpoint);
-                return;
-            }
+            lane.end(ended, limit);
         }
         self.rouse(endpoint, limit);
     }
@@ -106,14 +141,13 @@ impl Scheduler {
         self.timers.peek().map(|Reverse((until, _))| *until)
     }
 
-    /// Takes out everything queued for that endpoint, in order; attempts in flight go on.
+    /// Takes out everything queued for that endpoint; attempts in flight go on.
     #[cfg_attr(not(test), expect(dead_code, reason = "for rate limits and the breaker"))]
     pub(super) fn take_queue(&mut self, endpoint: EndpointId) -> Vec<Queued> {
         let Some(lane) = self.lanes.get_mut(&endpoint) else { return Vec::new() };
-        let taken: Vec<Queued> = std::mem::take(&mut lane.queue).into();
+        let taken = lane.take();
         self.queued -= taken.len();
-        // One in the round is passed over there.
-        if lane.is_idle() && !lane.is_ready {
+        if lane.is_blank() {
             self.lanes.remove(&endpoint);
         }
         taken
@@ -123,14 +157,10 @@ impl Scheduler {
     pub(super) fn drop_foreign(&mut self, owner: ProcessId) -> Vec<ClaimedDelivery> {
         let mut dropped = Vec::new();
         for lane in self.lanes.values_mut() {
-            let (kept, foreign): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut lane.queue)
-                .into_iter()
-                .partition(|queued| queued.delivery.owner == owner);
-            lane.queue = kept;
-            dropped.extend(foreign.into_iter().map(|queued| queued.delivery));
+            dropped.extend(lane.take_foreign(owner).into_iter().map(|queued| queued.delivery));
         }
         self.queued -= dropped.len();
-        self.lanes.retain(|_, lane| !lane.is_idle() || lane.is_ready);
+        self.lanes.retain(|_, lane| !lane.is_blank());
         dropped
     }
 
@@ -138,29 +168,76 @@ impl Scheduler {
     /// an attempt's end.
     pub(super) fn rouse(&mut self, endpoint: EndpointId, limit: Limit) {
         let Some(lane) = self.lanes.get_mut(&endpoint) else { return };
-        if lane.is_ready || !lane.is_able(limit) {
+        let track = Some(lane.pace.track());
+        let is_placed = lane.place == track || (lane.retry_place == track && !lane.has_fresh());
+        if is_placed || !lane.is_able(limit) {
             return;
         }
-        let Some(project) = lane.queue.front().map(|queued| queued.delivery.event.project) else { return };
-        lane.is_ready = true;
-        let turns = self.ready.entry(project).or_default();
-        if turns.is_empty() {
-            self.round.push_back(project);
-        }
-        turns.push_back(endpoint);
+        let Some(project) = lane.project() else { return };
+        lane.place = track;
+        self.rounds[lane.pace.track() as usize].all.push(project, endpoint);
     }
 
-    /// Takes the next endpoint out of the round.
-    fn turn(&mut self) -> Option<EndpointId> {
-        let project = self.round.pop_front()?;
-        let turns = self.ready.get_mut(&project)?;
-        let endpoint = turns.pop_front();
-        if turns.is_empty() {
-            self.ready.remove(&project);
-        } else {
-            self.round.push_back(project);
+    /// The next delivery of that track, if it has a slot.
+    fn pick(
+        &mut self,
+        track: Track,
+        now: Instant,
+        limit: &impl Fn(EndpointId) -> Limit,
+    ) -> Option<(Queued, Slot)> {
+        let others_wait = [Track::Trial, Track::Slow].iter().any(|other| !self.round(*other).is_empty());
+        if !self.budget.has_room(track, others_wait) {
+            return None;
         }
-        endpoint
+        loop {
+            let has_share = self.budget.may_retry(track);
+            let (turn, is_of_retries) = self.round(track).pop(has_share)?;
+            let (endpoint, limit) = (turn.endpoint, limit(turn.endpoint));
+            let found = self.begin(endpoint, track, is_of_retries, now, limit);
+            let cost = found.as_ref().map_or(0, |(queued, _)| cost(queued.delivery.event.body.len()));
+            self.round(track).turns(is_of_retries).pay(turn, cost);
+            self.rouse(endpoint, limit);
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+
+    const fn round(&mut self, track: Track) -> &mut Round {
+        &mut self.rounds[track as usize]
+    }
+
+    /// Uses a turn of that endpoint, unless it cannot send any more, or no longer in this round.
+    fn begin(
+        &mut self,
+        endpoint: EndpointId,
+        track: Track,
+        is_of_retries: bool,
+        now: Instant,
+        limit: Limit,
+    ) -> Option<(Queued, Slot)> {
+        let lane = self.lanes.get_mut(&endpoint)?;
+        let place = if is_of_retries { &mut lane.retry_place } else { &mut lane.place };
+        place.take_if(|place| *place == track)?;
+        if lane.pace.track() != track || !lane.is_able(limit) {
+            return None;
+        }
+        let may_retry = is_of_retries || self.budget.may_retry(track);
+        let Some((queued, is_retry)) = lane.pop(self.fresh_run, may_retry) else {
+            if lane.retry_place.replace(track) != Some(track) {
+                self.rounds[track as usize].retries.push(lane.project()?, endpoint);
+            }
+            return None;
+        };
+        if lane.begin(now) {
+            self.known.push_back((now + MEMORY, endpoint));
+        }
+        if !std::mem::replace(&mut lane.is_watched, true) {
+            self.watched.push_back((now + GLANCE, endpoint));
+        }
+        self.queued -= 1;
+        self.budget.take(track, is_retry);
+        Some((queued, Slot { endpoint, track, is_retry }))
     }
 
     /// Lets go what was held until now.
@@ -168,21 +245,61 @@ impl Scheduler {
         while let Some(Reverse((at, endpoint))) = self.timers.peek().copied().filter(|timer| timer.0.0 <= now)
         {
             self.timers.pop();
-            let Some(lane) = self.lanes.get_mut(&endpoint) else { continue };
-            if lane.timer != Some(at) {
+            let Some(lane) = self.lanes.get_mut(&endpoint).filter(|lane| lane.timer == Some(at)) else {
                 continue;
-            }
+            };
             lane.timer = lane.held_until.filter(|until| *until > now);
             if let Some(until) = lane.timer {
                 self.timers.push(Reverse((until, endpoint)));
                 continue;
             }
             lane.held_until = None;
-            if lane.is_idle() {
+            if lane.is_blank() {
                 self.lanes.remove(&endpoint);
             } else {
                 self.rouse(endpoint, limit(endpoint));
             }
         }
+    }
+
+    /// Finds out whose attempts hang, and forgets whom nobody has needed for long.
+    fn look(&mut self, now: Instant) {
+        while let Some((_, endpoint)) = self.watched.pop_front_if(|(at, _)| *at <= now) {
+            let Some(lane) = self.lanes.get_mut(&endpoint) else { continue };
+            lane.look(now);
+            lane.is_watched = lane.in_flight > 0;
+            if lane.is_watched {
+                self.watched.push_back((now + GLANCE, endpoint));
+            }
+        }
+        while let Some((_, endpoint)) = self.known.pop_front_if(|(at, _)| *at <= now) {
+            if self.lanes.get(&endpoint).is_some_and(|lane| lane.is_forgotten(now, MEMORY)) {
+                self.lanes.remove(&endpoint);
+            } else {
+                self.known.push_back((now + MEMORY, endpoint));
+            }
+        }
+    }
+}
+
+impl Round {
+    fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.retries.is_empty()
+    }
+
+    const fn turns(&mut self, is_of_retries: bool) -> &mut Turns {
+        if is_of_retries { &mut self.retries } else { &mut self.all }
+    }
+
+    /// The next turn, and whether it is one of those that were passed over: they come first while retries have a share to
+    /// take, and otherwise when nobody else waits.
+    fn pop(&mut self, has_share: bool) -> Option<(Turn, bool)> {
+        if has_share || self.all.is_empty() {
+            let passed_over = self.retries.pop();
+            if passed_over.is_some() {
+                return passed_over.map(|turn| (turn, true));
+            }
+        }
+        self.all.pop().map(|turn| (turn, false))
     }
 }

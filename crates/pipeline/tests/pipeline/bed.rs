@@ -152,6 +152,8 @@ impl Bed {
             fresh,
             limits: DispatchLimits {
                 attempts: self.attempts,
+                slow_share: 0.25,
+                retry_share: 0.25,
                 poll: SECOND,
                 gather: Duration::from_millis(20),
                 lease: LEASE,

@@ -1,14 +1,16 @@
-//! What the scheduler knows of one endpoint, and the values it speaks in.
+//! What the scheduler holds of one endpoint, and the values it speaks in.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use longshore_core::ports::ClaimedDelivery;
-use longshore_core::{AttemptOutcome, EndpointId};
+use longshore_core::{AttemptOutcome, EndpointId, ProcessId, ProjectId};
 use tokio::time::Instant;
 
-/// Attempts at once that an endpoint begins with.
-pub(super) const FIRST: usize = 8;
+use super::pace::{Pace, SLOW_AFTER, Track};
+
+/// Queues keep this much room when they have shrunk.
+const SPARE: usize = 64;
 
 /// A delivery waiting for its turn.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(in crate::dispatch) struct Limit {
     /// At most this many. With 0 nothing is sent until a push, an attempt's end or [`super::Scheduler::rouse`] tells of a
     /// higher one.
     pub(in crate::dispatch) most: usize,
+    /// Whether it follows what the endpoint can bear.
+    pub(in crate::dispatch) is_adaptive: bool,
 }
 
 /// The place that an attempt takes, from [`super::Scheduler::next`] to [`super::Scheduler::done`].
@@ -31,6 +35,8 @@ pub(in crate::dispatch) struct Limit {
 #[must_use = "a slot that is not given back is taken for ever"]
 pub(in crate::dispatch) struct Slot {
     pub(super) endpoint: EndpointId,
+    pub(super) track: Track,
+    pub(super) is_retry: bool,
 }
 
 /// How a turn ended.
@@ -39,45 +45,143 @@ pub(in crate::dispatch) enum Ended {
     /// Nothing was sent.
     Unsent,
     /// An attempt was made.
-    #[expect(dead_code, reason = "how long it took is for the slow lane")]
-    Tried { outcome: AttemptOutcome, took: Duration },
+    Tried {
+        /// What came of it.
+        outcome: AttemptOutcome,
+        /// How long it took.
+        took: Duration,
+    },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Lane {
-    pub(super) queue: VecDeque<Queued>,
+    /// Deliveries that were never tried.
+    fresh: VecDeque<Queued>,
+    /// Those that were.
+    retries: VecDeque<Queued>,
+    /// Fresh deliveries sent since the last retry, while retries waited.
+    fresh_run: usize,
     pub(super) in_flight: usize,
-    /// Attempts at once it has earned, at least 1.
-    pub(super) earned: usize,
-    /// Whether it is in the round.
-    pub(super) is_ready: bool,
+    pub(super) pace: Pace,
+    /// In which track's round it is.
+    pub(super) place: Option<Track>,
+    /// In which track's round of retries it is.
+    pub(super) retry_place: Option<Track>,
     /// Nothing is sent before then.
     pub(super) held_until: Option<Instant>,
     /// When that is looked at; not after it.
     pub(super) timer: Option<Instant>,
-}
-
-impl Default for Lane {
-    fn default() -> Self {
-        Self {
-            queue: VecDeque::new(),
-            in_flight: 0,
-            earned: FIRST,
-            is_ready: false,
-            held_until: None,
-            timer: None,
-        }
-    }
+    /// Since when nothing has ended, as far as anybody has looked.
+    quiet_since: Option<Instant>,
+    /// When its last attempt began; `None` before the first.
+    used_at: Option<Instant>,
+    /// Whether it is looked at for attempts that hang.
+    pub(super) is_watched: bool,
 }
 
 impl Lane {
-    /// Whether it could send now.
-    pub(super) fn is_able(&self, limit: Limit) -> bool {
-        !self.queue.is_empty() && self.held_until.is_none() && self.in_flight < limit.most.min(self.earned)
+    pub(super) fn push(&mut self, queued: Queued) {
+        if queued.delivery.attempts == 0 {
+            self.fresh.push_back(queued);
+        } else {
+            self.retries.push_back(queued);
+        }
     }
 
-    /// Whether nothing would be lost with it.
+    /// The next delivery, and whether it is a retry: one after so many fresh ones where both wait. `None` when there is
+    /// nothing, or nothing but retries and they may not go.
+    pub(super) fn pop(&mut self, fresh_run: usize, may_retry: bool) -> Option<(Queued, bool)> {
+        let is_retry = match (self.fresh.is_empty(), self.retries.is_empty()) {
+            (true, _) if !may_retry => return None,
+            (true, _) => true,
+            (false, true) => false,
+            (false, false) => self.fresh_run >= fresh_run,
+        };
+        if is_retry {
+            self.fresh_run = 0;
+            return self.retries.pop_front().map(|queued| (queued, true));
+        }
+        self.fresh_run = if self.retries.is_empty() { 0 } else { self.fresh_run + 1 };
+        self.fresh.pop_front().map(|queued| (queued, false))
+    }
+
+    /// Takes out everything queued.
+    pub(super) fn take(&mut self) -> Vec<Queued> {
+        let mut taken: Vec<_> = std::mem::take(&mut self.fresh).into();
+        taken.extend(std::mem::take(&mut self.retries));
+        taken
+    }
+
+    /// Takes out what belongs to another owner.
+    pub(super) fn take_foreign(&mut self, owner: ProcessId) -> Vec<Queued> {
+        let mut foreign = Vec::new();
+        for queue in [&mut self.fresh, &mut self.retries] {
+            let (kept, taken): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(queue).into_iter().partition(|queued| queued.delivery.owner == owner);
+            *queue = kept;
+            foreign.extend(taken);
+        }
+        foreign
+    }
+
+    /// The tenant, while something is queued.
+    pub(super) fn project(&self) -> Option<ProjectId> {
+        let first = self.fresh.front().or_else(|| self.retries.front())?;
+        Some(first.delivery.event.project)
+    }
+
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Whether it could send now, if there is a slot.
+    pub(super) fn is_able(&self, limit: Limit) -> bool {
+        !(self.fresh.is_empty() && self.retries.is_empty())
+            && self.held_until.is_none()
+            && self.in_flight < self.pace.concurrency(limit)
+    }
+
+    /// Whether it does nothing and waits for nothing.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.queue.is_empty() && self.held_until.is_none()
+        self.in_flight == 0 && self.fresh.is_empty() && self.retries.is_empty() && self.held_until.is_none()
+    }
+
+    /// Whether nothing is known of it that is worth keeping.
+    pub(super) fn is_blank(&self) -> bool {
+        self.is_idle() && self.used_at.is_none()
+    }
+
+    /// An attempt begins; true for the first one ever.
+    pub(super) fn begin(&mut self, now: Instant) -> bool {
+        if self.in_flight == 0 {
+            self.quiet_since = Some(now);
+        }
+        self.in_flight += 1;
+        self.used_at.replace(now).is_none()
+    }
+
+    /// An attempt ended.
+    pub(super) fn end(&mut self, ended: Ended, limit: Limit) {
+        self.pace.ended(ended, self.in_flight, limit);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.quiet_since = None;
+    }
+
+    /// Looks whether its attempts hang; at least twice per [`SLOW_AFTER`].
+    pub(super) fn look(&mut self, now: Instant) {
+        let since = *self.quiet_since.get_or_insert(now);
+        if self.in_flight > 0 && now.duration_since(since) >= SLOW_AFTER {
+            self.pace.stalled();
+        }
+        for queue in [&mut self.fresh, &mut self.retries] {
+            if queue.capacity() > SPARE && queue.len() < queue.capacity() / 4 {
+                queue.shrink_to(SPARE.max(2 * queue.len()));
+            }
+        }
+    }
+
+    /// Whether it has been of no use for so long.
+    pub(super) fn is_forgotten(&self, now: Instant, after: Duration) -> bool {
+        self.is_idle() && self.used_at.is_none_or(|used| now.duration_since(used) >= after)
     }
 }
