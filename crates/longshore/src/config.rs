@@ -114,6 +114,8 @@ pub(crate) struct Ingest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dispatch {
     pub(crate) max_in_flight: NonZeroUsize,
+    pub(crate) slow_share: f64,
+    pub(crate) retry_share: f64,
     pub(crate) max_queued: NonZeroUsize,
     pub(crate) max_queued_bytes: ByteSize,
     #[serde(with = "longshore_core::duration")]

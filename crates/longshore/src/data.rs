@@ -123,6 +123,8 @@ fn start_dispatch(
         fresh,
         limits: DispatchLimits {
             attempts: config.dispatch.max_in_flight.get(),
+            slow_share: config.dispatch.slow_share,
+            retry_share: config.dispatch.retry_share,
             poll: config.dispatch.poll,
             gather: GATHER,
             lease: config.database.lease,

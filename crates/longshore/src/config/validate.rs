@@ -49,6 +49,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         "ingest.batch_events",
         "too many; expected at most 10000",
     );
+    let is_share = |share: f64| (0.01..=0.9).contains(&share);
+    check(is_share(config.dispatch.slow_share), "dispatch.slow_share", "expected 0.01 to 0.9");
+    check(is_share(config.dispatch.retry_share), "dispatch.retry_share", "expected 0.01 to 0.9");
     check(config.dispatch.max_queued_bytes.bytes() > 0, "dispatch.max_queued_bytes", "must not be zero");
     check(!config.dispatch.poll.is_zero(), "dispatch.poll", "must not be zero");
     check(config.retention.events >= 86_400 * second, "retention.events", "too short; expected 1d or more");

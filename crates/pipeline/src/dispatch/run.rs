@@ -301,6 +301,8 @@ where
 
 /// How many attempts the endpoint takes at once; what belongs to nobody any more is discarded without limit.
 fn limit(snapshot: &Snapshot, endpoint: EndpointId) -> Limit {
-    let most = snapshot.endpoint(endpoint).map_or(usize::MAX, |endpoint| endpoint.max_concurrency.into());
-    Limit { most, is_adaptive: false }
+    snapshot.endpoint(endpoint).map_or(Limit { most: usize::MAX, is_adaptive: false }, |endpoint| Limit {
+        most: endpoint.max_concurrency.into(),
+        is_adaptive: endpoint.settings.adaptive_concurrency,
+    })
 }

@@ -85,14 +85,10 @@ mod tests {
     /// Rounds of `earned` answers each against an endpoint with room for so many at once: beyond, it takes longer in
     /// proportion.
     fn rounds(gradient: &mut Gradient, earned: usize, room: usize, count: usize) -> usize {
-        let mut now = earned;
-        for _ in 0..count {
-            let took = TENTH * u32::try_from(now.max(room)).unwrap() / u32::try_from(room).unwrap();
-            for _ in 0..now {
-                now = gradient.next(OK, took, now, now);
-            }
-        }
-        now
+        (0..count).fold(earned, |earned, _| {
+            let took = TENTH * u32::try_from(earned.max(room)).unwrap() / u32::try_from(room).unwrap();
+            (0..earned).fold(earned, |now, _| gradient.next(OK, took, now, now))
+        })
     }
 
     #[test]

@@ -68,12 +68,12 @@ impl Turns {
     }
 
     /// Ends a turn that cost so much; 0 when it was not used.
+    #[expect(clippy::needless_pass_by_value, reason = "a turn is paid for once")]
     pub(super) fn pay(&mut self, turn: Turn, cost: u64) {
-        let Turn { project, .. } = turn;
-        let Some(turns) = self.projects.get_mut(&project) else { return };
+        let Some(turns) = self.projects.get_mut(&turn.project) else { return };
         turns.clock += cost;
         if !turns.endpoints.is_empty() {
-            self.waiting.insert((turns.clock, project));
+            self.waiting.insert((turns.clock, turn.project));
         }
     }
 }
