@@ -2,15 +2,24 @@
 //!
 //! Ingest reserves before it commits, the dispatcher releases when the outcome is recorded. Room is bounded in
 //! all (count and bytes) and by endpoint, so that a slow endpoint's surplus stays in Postgres: an endpoint may hold
-//! about a second of its own throughput, and a few deliveries in any case.
+//! about a second of its own throughput, and a few deliveries in any case. Endpoints that are stuck leave half of the
+//! memory to the others.
+
+mod allot;
+mod lane;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use longshore_core::{Clock, DeliveryId, EndpointId, IdGenerator, Timestamp};
+use longshore_core::{Clock, DeliveryId, EndpointId, IdGenerator, ProjectId, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use allot::allot;
+use lane::{Lane, OVERDRAFT, WINDOW};
 
 /// Bounds of what is held in memory.
 #[derive(Clone, Copy, Debug)]
@@ -21,18 +30,6 @@ pub struct LedgerLimits {
     pub bytes: usize,
 }
 
-/// An endpoint's throughput is measured over windows of this length.
-const WINDOW: Duration = Duration::from_millis(250);
-/// Windows of its own throughput that an endpoint may hold.
-const WINDOWS_HELD: usize = 4;
-/// Most deliveries one endpoint may hold.
-const LANE_MOST: usize = 4_096;
-/// What an endpoint may hold whose pace is not known, or that does not move. A burst to an idle endpoint fits; a
-/// hundred hanging endpoints do not fill the memory.
-const LANE_LEAST: usize = 32;
-/// What an endpoint may hold although memory is full: a healthy endpoint goes on, however many hanging ones fill it. Up to
-/// twice the limits: the overdrafts of a thousand endpoints are no bound.
-const OVERDRAFT: usize = 4;
 /// How long ingest waits for room in a lane that is moving before it spills.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -59,42 +56,6 @@ struct Account {
     fresh: BTreeSet<DeliveryId>,
 }
 
-#[derive(Debug)]
-struct Lane {
-    held: usize,
-    since: Instant,
-    window_start: Instant,
-    done_now: usize,
-    done_before: usize,
-    /// Some of its deliveries wait in Postgres: until those are through, new ones queue up behind them.
-    is_spilled: bool,
-}
-
-impl Lane {
-    fn new(now: Instant) -> Self {
-        Self { held: 0, since: now, window_start: now, done_now: 0, done_before: 0, is_spilled: false }
-    }
-
-    fn turn_window(&mut self, now: Instant) {
-        let passed = now.duration_since(self.window_start);
-        if passed >= WINDOW {
-            self.done_before = if passed < 2 * WINDOW { self.done_now } else { 0 };
-            self.done_now = 0;
-            self.window_start = now;
-        }
-    }
-
-    fn capacity(&self, concurrency: u16) -> usize {
-        let pace = self.done_before.max(self.done_now) * WINDOWS_HELD;
-        pace.max(LANE_LEAST.min(2 * usize::from(concurrency))).min(LANE_MOST)
-    }
-
-    /// Whether room is about to come: something went through lately, or it is too early to tell.
-    fn is_moving(&self, now: Instant) -> bool {
-        self.done_before.max(self.done_now) > 0 || now.duration_since(self.since) < PATIENCE
-    }
-}
-
 /// What ingest wants to hand over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
@@ -102,6 +63,15 @@ pub(crate) struct Wanted {
     /// Attempts the endpoint takes at once; 0 when it takes none now (paused).
     pub(crate) concurrency: u16,
     pub(crate) bytes: usize,
+}
+
+/// What is to be claimed of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claimable {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) project: ProjectId,
+    /// Attempts the endpoint takes at once.
+    pub(crate) concurrency: u16,
 }
 
 /// A delivery's id and whether there is room for it in memory.
@@ -175,20 +145,32 @@ impl Ledger {
         }
     }
 
-    /// Room for deliveries claimed from Postgres: takes up to `max` and returns how many.
-    pub(crate) fn reserve_claims(&self, endpoint: EndpointId, concurrency: u16, max: usize) -> usize {
+    /// Takes room for deliveries claimed from Postgres, up to `most` in all, and returns how many of each. Where there is not
+    /// enough for all, projects and then endpoints get even parts. An endpoint that holds more than half of what it may gets
+    /// none: claiming some at a time costs less than one by one.
+    pub(crate) fn reserve_claims(&self, claimable: &[Claimable], most: usize) -> Vec<usize> {
         let mut account = self.account();
-        let now = Instant::now();
-        let free = self.shared.limits.deliveries.saturating_sub(account.deliveries);
-        if account.bytes >= self.shared.limits.bytes {
-            return 0;
+        let account = &mut *account;
+        let (now, limits) = (Instant::now(), &self.shared.limits);
+        let wants: Vec<(ProjectId, usize)> =
+            claimable.iter().map(|claim| (claim.project, account.wants(claim, limits, now))).collect();
+        let (deliveries, bytes) = (account.deliveries, account.bytes);
+        let room = |times: usize, held: usize| {
+            let is_full = bytes >= times * limits.bytes;
+            if is_full { 0 } else { (times * limits.deliveries).saturating_sub(held) }
+        };
+        let mut granted = allot(room(1, deliveries).min(most), &wants);
+        let mut sum: usize = granted.iter().sum();
+        let mut over = room(2, deliveries + sum).min(most - sum);
+        for ((claim, (_, want)), granted) in claimable.iter().zip(&wants).zip(&mut granted) {
+            let Some(lane) = account.lanes.get_mut(&claim.endpoint) else { continue };
+            let more = OVERDRAFT.saturating_sub(lane.held + *granted).min(want - *granted).min(over);
+            *granted += more;
+            (over, sum) = (over - more, sum + more);
+            lane.held += *granted;
         }
-        let lane = account.lanes.entry(endpoint).or_insert_with(|| Lane::new(now));
-        lane.turn_window(now);
-        let taken = lane.capacity(concurrency).saturating_sub(lane.held).min(free).min(max);
-        lane.held += taken;
-        account.deliveries += taken;
-        taken
+        account.deliveries += sum;
+        granted
     }
 
     /// Adds the bytes of claimed deliveries, known only once they are loaded.
@@ -217,8 +199,7 @@ impl Ledger {
         if let Some(lane) = account.lanes.get_mut(&endpoint) {
             lane.held = lane.held.saturating_sub(1);
             if is_done {
-                lane.turn_window(now);
-                lane.done_now += 1;
+                lane.moved(now);
             }
             let is_idle =
                 lane.held == 0 && !lane.is_spilled && now.duration_since(lane.window_start) > 4 * WINDOW;
@@ -276,12 +257,25 @@ impl Ledger {
 }
 
 impl Account {
+    const fn is_half_full(&self, limits: &LedgerLimits) -> bool {
+        2 * self.deliveries >= limits.deliveries || 2 * self.bytes >= limits.bytes
+    }
+
+    /// How many more deliveries of an endpoint are worth claiming.
+    fn wants(&mut self, claim: &Claimable, limits: &LedgerLimits, now: Instant) -> usize {
+        let is_half_full = self.is_half_full(limits);
+        let lane = self.lanes.entry(claim.endpoint).or_insert_with(|| Lane::new(now));
+        let capacity = lane.capacity(claim.concurrency, is_half_full, now);
+        if 2 * lane.held > capacity { 0 } else { capacity - lane.held }
+    }
+
     fn room(&mut self, want: &Wanted, limits: &LedgerLimits, now: Instant) -> Room {
         if want.concurrency == 0 {
             return Room::No;
         }
+        let is_half_full = self.is_half_full(limits);
         let lane = self.lanes.entry(want.endpoint).or_insert_with(|| Lane::new(now));
-        lane.turn_window(now);
+        let ordinary = lane.capacity(want.concurrency, is_half_full, now);
         if lane.is_spilled {
             return Room::No;
         }
@@ -289,10 +283,10 @@ impl Account {
         let is_over = self.deliveries >= 2 * limits.deliveries || self.bytes + want.bytes > 2 * limits.bytes;
         let capacity = match () {
             // One body larger than the whole budget still passes, alone.
-            () if self.deliveries == 0 => lane.capacity(want.concurrency),
+            () if self.deliveries == 0 => ordinary,
             () if is_over => 0,
             () if is_full => OVERDRAFT,
-            () => lane.capacity(want.concurrency),
+            () => ordinary,
         };
         if lane.held < capacity {
             Room::Yes
@@ -301,112 +295,5 @@ impl Account {
         } else {
             Room::No
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use longshore_core::SystemClock;
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
-    use super::*;
-
-    const A: EndpointId = EndpointId::from_u128(1);
-    const B: EndpointId = EndpointId::from_u128(2);
-
-    fn ledger(deliveries: usize) -> Ledger {
-        let ids = Arc::new(IdGenerator::new(Timestamp::EPOCH, StdRng::seed_from_u64(1)));
-        Ledger::new(LedgerLimits { deliveries, bytes: 1_000_000 }, ids)
-    }
-
-    fn want(endpoint: EndpointId) -> Wanted {
-        Wanted { endpoint, concurrency: 5, bytes: 10 }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lane_that_does_not_move_spills_after_one_wait_and_leaves_others_alone() {
-        let ledger = ledger(1_000);
-        let start = Instant::now();
-
-        let places = ledger.reserve(&[want(A); 30], &SystemClock).await;
-        assert_eq!(places.iter().filter(|place| place.hand_over).count(), 10);
-        assert_eq!(start.elapsed(), PATIENCE);
-
-        let more = ledger.reserve(&[want(A), want(B)], &SystemClock).await;
-        assert_eq!([more[0].hand_over, more[1].hand_over], [false, true]);
-        assert_eq!(start.elapsed(), PATIENCE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_spilled_lane_stays_spilled_until_told() {
-        let ledger = ledger(1_000);
-        let places = ledger.reserve(&[want(A); 11], &SystemClock).await;
-        for place in places.iter().filter(|place| place.hand_over) {
-            ledger.release(place.id, A, 10, true);
-        }
-
-        assert!(!ledger.reserve(&[want(A)], &SystemClock).await[0].hand_over);
-        assert_eq!(ledger.spilled_lanes(), [A]);
-        ledger.spilled([A].into_iter(), false);
-        assert!(ledger.reserve(&[want(A)], &SystemClock).await[0].hand_over);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn ingest_waits_for_a_lane_that_moves() {
-        let ledger = ledger(1_000);
-        let first = ledger.reserve(&[want(A); 10], &SystemClock).await;
-        ledger.release(first[0].id, A, 10, true);
-        let waiting = tokio::spawn({
-            let ledger = ledger.clone();
-            async move { ledger.reserve(&[want(A); 2], &SystemClock).await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-
-        ledger.release(first[1].id, A, 10, true);
-
-        assert!(waiting.await.unwrap().iter().all(|place| place.hand_over));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn oldest_never_passes_what_is_held() {
-        let ledger = ledger(1_000);
-        let places = ledger.reserve(&[want(A); 3], &SystemClock).await;
-
-        assert_eq!(ledger.oldest(), places[0].id);
-        ledger.release(places[0].id, A, 10, true);
-        assert_eq!(ledger.oldest(), places[1].id);
-        ledger.release(places[1].id, A, 10, true);
-        ledger.release(places[2].id, A, 10, true);
-        let oldest = ledger.oldest();
-        assert!(oldest > places[2].id);
-        assert!(ledger.reserve(&[want(A)], &SystemClock).await[0].id >= oldest);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded_in_all_but_for_a_few_of_each_endpoint() {
-        let ledger = ledger(8);
-
-        let hanging = ledger.reserve(&[want(A); 20], &SystemClock).await;
-        let healthy = ledger.reserve(&[want(B); 20], &SystemClock).await;
-
-        assert_eq!(hanging.iter().filter(|place| place.hand_over).count(), 8);
-        assert_eq!(healthy.iter().filter(|place| place.hand_over).count(), OVERDRAFT);
-        assert_eq!(ledger.held().0, 8 + OVERDRAFT);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_overdrafts_of_many_endpoints_end_at_twice_the_limits() {
-        let ledger = ledger(8);
-        let wanted: Vec<Wanted> = (1..=100).map(|id| want(EndpointId::from_u128(id))).collect();
-
-        let places = ledger.reserve(&wanted, &SystemClock).await;
-        assert_eq!(places.iter().filter(|place| place.hand_over).count(), 16);
-
-        let large = Wanted { bytes: 1_500_000, ..want(A) };
-        let alone = Ledger::new(ledger.shared.limits, Arc::clone(&ledger.shared.ids));
-        let places = alone.reserve(&[large, large, large], &SystemClock).await;
-        assert_eq!([true, false, false], [0, 1, 2].map(|at: usize| places[at].hand_over));
     }
 }

@@ -1,7 +1,9 @@
 //! Claims due deliveries from Postgres: retries, spilled surplus, and what dead processes left.
 //!
-//! Polls endpoint by endpoint and takes no more than memory has room for. A poll is one index look-up per endpoint with
-//! a backlog, so it costs next to nothing when there is none.
+//! A regular poll asks which endpoints have something due: one index look-up per endpoint with a backlog, so it costs next
+//! to nothing when there is none. Between polls, endpoints that had more than was taken, and those of which a retry falls
+//! due, are claimed from without asking again. Claims take no more than memory has room for, and no more at once than
+//! a few megabytes of bodies.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -10,20 +12,28 @@ use std::time::Duration;
 
 use longshore_core::endpoint::EndpointStatus;
 use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, EventLog, StoreError};
-use longshore_core::{EndpointId, Snapshot};
+use longshore_core::{EndpointId, ProjectId, Snapshot};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Lease;
-use crate::ledger::Ledger;
+use crate::ledger::{Claimable, Ledger};
 
 /// Endpoints looked at per poll.
 const ENDPOINTS: u32 = 10_000;
-/// Deliveries claimed per poll and endpoint at most.
-const PER_ENDPOINT: usize = 500;
-/// Two polls are at least this far apart, however many hints come in.
+/// Attempts at once of an endpoint that is gone: what waits for it is discarded.
+const OF_GONE: u16 = 500;
+/// Deliveries claimed at once, at most and at least.
+const AT_ONCE: (usize, usize) = (32, 1_000);
+/// Bytes of bodies claimed at once, as far as those claimed before tell how large they are.
+const BYTES_AT_ONCE: usize = 8 << 20;
+/// A body is this large, until some were claimed.
+const BODY: usize = 16 << 10;
+/// Two looks are at least this far apart, however many hints come in.
 const APART: Duration = Duration::from_millis(10);
+/// Polling takes at most one part in so many of a connection's time.
+const POLL_SHARE: u32 = 10;
 /// Hints kept; polling finds the rest.
 const HINTS: usize = 10_000;
 /// What a claim's lease has beside the time in the queue and on the wire.
@@ -49,25 +59,42 @@ pub(super) struct Claims<Q> {
     pub(super) ledger: Ledger,
     pub(super) config: watch::Receiver<Arc<Snapshot>>,
     pub(super) lease: watch::Receiver<Lease>,
-    /// When retries fall due.
-    pub(super) due: mpsc::UnboundedReceiver<Instant>,
+    /// When retries fall due, and of which endpoint.
+    pub(super) due: mpsc::UnboundedReceiver<(Instant, EndpointId)>,
     /// Unbounded, but every item owns room in the ledger.
     pub(super) claimed: mpsc::UnboundedSender<Claimed>,
     pub(super) poll: Duration,
     pub(super) stop: CancellationToken,
 }
 
+/// What is known of the work that waits.
+struct Backlog {
+    /// Endpoints that may have something due.
+    endpoints: HashSet<EndpointId>,
+    /// Bytes of a body, on average.
+    body: usize,
+    /// When Postgres is asked again which endpoints have something due.
+    poll_at: Instant,
+    /// Whether there was more than is claimed at once: then nothing has to happen before the next look.
+    is_cut_short: bool,
+}
+
 impl<Q: DeliveryQueue + EventLog> Claims<Q> {
     /// Runs until `stop` is cancelled.
     pub(super) async fn run(mut self) {
-        let mut hints: BinaryHeap<Reverse<Instant>> = BinaryHeap::new();
-        // Whether more may be due than memory had room for: then released room is a reason to look again.
-        let mut may_have_more = false;
-        let mut last = Instant::now();
+        let mut hints: BinaryHeap<Reverse<(Instant, EndpointId)>> = BinaryHeap::new();
+        let mut earliest = Instant::now();
+        let mut backlog = Backlog {
+            endpoints: HashSet::new(),
+            body: BODY,
+            poll_at: earliest + self.poll,
+            is_cut_short: false,
+        };
         let mut failing = false;
         loop {
-            let regular = last + self.poll;
-            let next = hints.peek().map_or(regular, |Reverse(hint)| regular.min((*hint).max(last + APART)));
+            let hint = hints.peek().map(|Reverse((at, _))| (*at).max(earliest));
+            let more = backlog.is_cut_short.then_some(earliest);
+            let next = [hint, more].into_iter().flatten().fold(backlog.poll_at, Instant::min);
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 Some(hint) = self.due.recv() => {
@@ -76,31 +103,52 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
                     }
                     continue;
                 }
-                () = room_after(&self.ledger, last + APART), if may_have_more => {}
+                () = room_after(&self.ledger, earliest), if !backlog.endpoints.is_empty() => {}
                 () = tokio::time::sleep_until(next) => {}
             }
-            last = Instant::now();
-            while hints.peek().is_some_and(|Reverse(hint)| *hint <= last) {
+            let now = Instant::now();
+            while let Some(Reverse((_, endpoint))) = hints.peek().copied().filter(|hint| hint.0.0 <= now) {
                 hints.pop();
+                backlog.endpoints.insert(endpoint);
             }
-            if !self.lease.borrow().is_valid() {
-                continue;
-            }
-            match self.look().await {
-                Ok(more) => (may_have_more, failing) = (more, false),
+            match self.look(&mut backlog, now).await {
+                Ok(()) => failing = false,
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "no claims; going on trying");
                     }
                 }
             }
+            // At most half of the time goes into looking, however much there is to look at.
+            earliest = Instant::now() + APART.max(now.elapsed());
         }
     }
 
-    /// One poll. True when it took all it had room for, so that there may be more. An endpoint without any room is no reason
-    /// to look again before the next regular poll: it does not move, or has a second's work in memory.
-    async fn look(&self) -> Result<bool, StoreError> {
+    /// Polls if it is time, and claims what there is room for.
+    async fn look(&self, backlog: &mut Backlog, now: Instant) -> Result<(), StoreError> {
+        backlog.is_cut_short = false;
+        let is_poll = backlog.poll_at <= now;
+        if is_poll {
+            backlog.poll_at = now + self.poll;
+        }
+        if !self.lease.borrow().is_valid() {
+            return Ok(());
+        }
+        if is_poll {
+            backlog.endpoints = self.poll().await?;
+            backlog.poll_at = backlog.poll_at.max(Instant::now() + POLL_SHARE * now.elapsed());
+        }
+        if backlog.endpoints.is_empty() {
+            return Ok(());
+        }
+        self.take(backlog).await
+    }
+
+    /// Endpoints with something due. Those of which nothing is due any more need not spill for the sake of order.
+    async fn poll(&self) -> Result<HashSet<EndpointId>, StoreError> {
+        let started = Instant::now();
         let waiting = self.queue.waiting(ENDPOINTS).await?;
+        metrics::histogram!("dispatch_poll_seconds").record(started.elapsed().as_secs_f64());
         let due: HashSet<EndpointId> = waiting
             .iter()
             .filter(|waiting| waiting.due_in.is_zero())
@@ -108,68 +156,100 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
             .collect();
         let through = self.ledger.spilled_lanes().into_iter().filter(|endpoint| !due.contains(endpoint));
         self.ledger.spilled(through.collect::<Vec<_>>().into_iter(), false);
-        if due.is_empty() {
-            return Ok(false);
-        }
+        Ok(due)
+    }
+
+    /// Claims from the backlog. Who has no more leaves it; who has no room stays for when there is some.
+    async fn take(&self, backlog: &mut Backlog) -> Result<(), StoreError> {
         let snapshot = Arc::clone(&self.config.borrow());
-        let mut demand = Vec::new();
-        let mut longest = Duration::ZERO;
-        let mut newest = None;
-        for endpoint in due {
-            // What belongs to an endpoint that is gone or switched off is claimed to be discarded.
-            let (concurrency, timeout) = match snapshot.endpoint(endpoint) {
-                Some(found) if found.status == EndpointStatus::Paused => continue,
-                Some(found) => (found.max_concurrency, found.http_timeout),
-                None => {
-                    let newest = match newest {
-                        Some(version) => version,
-                        None => *newest.insert(self.queue.config_version().await?),
-                    };
-                    if newest > snapshot.version() {
-                        // It may be newer than our snapshot rather than gone.
-                        continue;
-                    }
-                    (PER_ENDPOINT as u16, Duration::ZERO)
-                }
-            };
-            let room = self.ledger.reserve_claims(endpoint, concurrency, PER_ENDPOINT);
-            if room > 0 {
-                longest = longest.max(timeout);
-                demand.push(Demand { endpoint, max: u32::try_from(room).unwrap_or(u32::MAX) });
-            }
-        }
+        let claimable = self.claimable(backlog, &snapshot).await?;
+        let most = (BYTES_AT_ONCE / backlog.body).clamp(AT_ONCE.0, AT_ONCE.1);
+        let room = self.ledger.reserve_claims(&claimable, most);
+        let is_short = room.iter().sum::<usize>() == most;
+        let demand: Vec<Demand> = claimable
+            .iter()
+            .zip(room)
+            .filter(|(_, room)| *room > 0)
+            .map(|(claim, room)| Demand {
+                endpoint: claim.endpoint,
+                max: u32::try_from(room).unwrap_or(u32::MAX),
+            })
+            .collect();
         if demand.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
+        let timeouts = demand.iter().filter_map(|want| snapshot.endpoint(want.endpoint));
+        let longest = timeouts.map(|endpoint| endpoint.http_timeout).max().unwrap_or_default();
         // Queued behind at most twice the endpoint's concurrency, then sent.
         let lease = 3 * longest + MARGIN;
         // Measured from before the call: the database's clock starts later.
         let until = Instant::now() + lease;
         let claimed = self.queue.claim(&demand, lease).await;
-        let may_have_more = self.settle(&demand, claimed.as_deref().unwrap_or(&[]));
+        self.settle(&demand, claimed.as_deref().unwrap_or(&[]), backlog, claimed.is_ok());
         let deliveries = claimed?;
         if !deliveries.is_empty() {
+            backlog.is_cut_short = is_short;
             metrics::counter!("dispatch_deliveries_claimed_total").increment(deliveries.len() as u64);
             // Fails only when the dispatcher has ended; the claims end with the lease.
             let _ = self.claimed.send(Claimed { deliveries, until });
         }
-        Ok(may_have_more)
+        Ok(())
     }
 
-    /// Gives back the room that was not used; true when some demand was met in full, so that there may be more.
-    fn settle(&self, demand: &[Demand], claimed: &[ClaimedDelivery]) -> bool {
-        self.ledger.add_bytes(claimed.iter().map(|delivery| delivery.event.body.len()).sum());
+    /// The endpoints of the backlog that can be claimed from.
+    async fn claimable(
+        &self,
+        backlog: &mut Backlog,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Claimable>, StoreError> {
+        // Paused ones wait for a poll.
+        backlog.endpoints.retain(|endpoint| {
+            snapshot.endpoint(*endpoint).is_none_or(|found| found.status != EndpointStatus::Paused)
+        });
+        let is_any_unknown = backlog.endpoints.iter().any(|endpoint| snapshot.endpoint(*endpoint).is_none());
+        // Then it may be newer than our snapshot rather than gone.
+        let is_behind = is_any_unknown && self.queue.config_version().await? > snapshot.version();
+        let claimable = backlog.endpoints.iter().filter_map(|id| match snapshot.endpoint(*id) {
+            Some(endpoint) => Some(Claimable {
+                endpoint: *id,
+                project: endpoint.project,
+                concurrency: endpoint.max_concurrency,
+            }),
+            // What belongs to an endpoint that is gone is claimed to be discarded.
+            None if !is_behind => {
+                Some(Claimable { endpoint: *id, project: ProjectId::from_u128(0), concurrency: OF_GONE })
+            }
+            None => None,
+        });
+        Ok(claimable.collect())
+    }
+
+    /// Gives back the room that was not used. Endpoints whose demand was not met in full have no more.
+    fn settle(
+        &self,
+        demand: &[Demand],
+        claimed: &[ClaimedDelivery],
+        backlog: &mut Backlog,
+        is_answered: bool,
+    ) {
+        let bytes: usize = claimed.iter().map(|delivery| delivery.event.body.len()).sum();
+        self.ledger.add_bytes(bytes);
+        if let Some(average) = bytes.checked_div(claimed.len()) {
+            backlog.body = (3 * backlog.body + average) / 4 + 1;
+        }
         let mut counts: HashMap<EndpointId, usize> = HashMap::with_capacity(demand.len());
         for delivery in claimed {
             *counts.entry(delivery.endpoint).or_default() += 1;
         }
-        let mut is_met_in_full = false;
         for want in demand {
             let got = counts.get(&want.endpoint).copied().unwrap_or(0);
             let unused = (want.max as usize).saturating_sub(got);
-            is_met_in_full |= unused == 0;
-            self.ledger.unreserve_claims(want.endpoint, unused);
+            if unused > 0 {
+                self.ledger.unreserve_claims(want.endpoint, unused);
+                if is_answered {
+                    backlog.endpoints.remove(&want.endpoint);
+                }
+            }
         }
-        is_met_in_full
     }
 }

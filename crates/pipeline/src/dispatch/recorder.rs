@@ -10,9 +10,9 @@ use std::time::Duration;
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use bytes::Bytes;
-use longshore_core::DeliveryId;
 use longshore_core::event::Headers;
 use longshore_core::ports::{DeliveryQueue, Next, Outcome, StoreError};
+use longshore_core::{DeliveryId, EndpointId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +35,8 @@ pub(super) struct Recorder<Q> {
     pub(super) ledger: Ledger,
     /// Unbounded, but every item owns room in the ledger.
     pub(super) done: mpsc::UnboundedReceiver<Done>,
-    /// Told when a retry falls due.
-    pub(super) due: mpsc::UnboundedSender<Instant>,
+    /// Told when a retry falls due, and of which endpoint.
+    pub(super) due: mpsc::UnboundedSender<(Instant, EndpointId)>,
     pub(super) gather: Duration,
     pub(super) hard: CancellationToken,
 }
@@ -90,7 +90,7 @@ impl<Q: DeliveryQueue> Recorder<Q> {
             self.ledger.release(delivery, endpoint, bytes, next == Next::Success);
             if let Next::RetryAfter(delay) = next {
                 // Only a hint: polling finds it anyway.
-                let _ = self.due.send(Instant::now() + delay);
+                let _ = self.due.send((Instant::now() + delay, endpoint));
             }
         }
     }
