@@ -1,6 +1,7 @@
 //! An endpoint: where webhooks go, with its secrets, limits and state.
 
 mod credentials;
+mod roll;
 mod settings;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::signature::SigningKey;
 pub use credentials::{
     Authentication, ClientCertificate, EndpointCredentials, ExpiryUnit, OAuth2, OAuth2Client, TokenFields,
 };
+pub use roll::{ExpirationError, KeyType, LONGEST_OVERLAP, MAX_LIVE_SECRETS, contract_expiration};
 pub use settings::{BatchSettings, CloudEventsMode, ContentType, EndpointSettings, SettingsError};
 
 /// Whether an endpoint takes deliveries.
