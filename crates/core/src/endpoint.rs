@@ -120,7 +120,7 @@ impl Endpoint {
 
     /// The keys that sign at that instant, oldest first.
     pub fn live_keys(&self, at: Timestamp) -> impl Iterator<Item = &SigningKey> {
-        self.keys.iter().filter(move |key| key.expires_at.is_none_or(|end| at < end)).map(|key| &key.key)
+        self.keys.iter().filter(move |key| key.is_live(at)).map(|key| &key.key)
     }
 }
 
@@ -131,4 +131,12 @@ pub struct EndpointKey {
     pub key: SigningKey,
     /// From when on it no longer signs; `None` while it is the current one.
     pub expires_at: Option<Timestamp>,
+}
+
+impl EndpointKey {
+    /// Whether it signs at that instant.
+    #[must_use]
+    pub fn is_live(&self, at: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| at < end)
+    }
 }

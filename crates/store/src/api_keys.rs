@@ -83,7 +83,8 @@ impl Store {
             .map_err(sort)?;
         let Some(sealed) = sealed else { return Ok(None) };
         let pepper = self.keys().open(&sealed, PEPPER.as_bytes()).map_err(misconfigured)?;
-        let pepper: [u8; 32] = pepper.try_into().map_err(|_| misconfigured("the API keys' pepper is damaged"))?;
+        let pepper: [u8; 32] =
+            pepper.try_into().map_err(|_| misconfigured("the API keys' pepper is damaged"))?;
         Ok(Some(ApiKeyHasher::new(&pepper)))
     }
 

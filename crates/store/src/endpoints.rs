@@ -251,8 +251,10 @@ impl Store {
         .map_err(sort)?;
         rows.into_iter()
             .map(|row| {
-                let bad = |problem: String| misconfigured(format!("endpoint_secrets row {}: {problem}", row.id));
-                let plain = self.keys().open(&row.sealed, row.id.as_bytes()).map_err(|e| bad(e.to_string()))?;
+                let bad =
+                    |problem: String| misconfigured(format!("endpoint_secrets row {}: {problem}", row.id));
+                let plain =
+                    self.keys().open(&row.sealed, row.id.as_bytes()).map_err(|e| bad(e.to_string()))?;
                 let text = String::from_utf8(plain).map_err(|_| bad("not text".to_owned()))?;
                 let key = SigningKey::parse(&text).map_err(|error| bad(error.to_string()))?;
                 let secret = StoredSecret {

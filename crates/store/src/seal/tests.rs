@@ -46,7 +46,10 @@ fn what_a_previous_key_sealed_opens_and_what_is_new_is_sealed_with_the_current_o
     let both = keys(2).and_previous(&text(3)).unwrap().and_previous(&text(1)).unwrap();
 
     let opened = both.open_and_tell(&old, b"row").unwrap();
-    assert_eq!((opened.plain.as_slice(), opened.key, opened.is_current), (&b"x"[..], keys(1).current(), false));
+    assert_eq!(
+        (opened.plain.as_slice(), opened.key, opened.is_current),
+        (&b"x"[..], keys(1).current(), false)
+    );
     let new = both.seal(b"x", b"row", &mut rng()).unwrap();
     let opened = both.open_and_tell(&new, b"row").unwrap();
     assert_eq!((opened.key, opened.is_current), (keys(2).current(), true));
