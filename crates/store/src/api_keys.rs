@@ -14,8 +14,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::connect::Store;
-use crate::error::sort;
-use crate::reseal::misconfigured;
+use crate::error::{misconfigured, sort};
 
 /// The row of `installation_secrets`.
 const PEPPER: Uuid = Uuid::from_u128(1);

@@ -15,8 +15,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::connect::Store;
-use crate::error::sort;
-use crate::reseal::misconfigured;
+use crate::error::{misconfigured, sort};
 
 /// An endpoint without what is sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]

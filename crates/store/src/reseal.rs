@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use crate::connect::Store;
-use crate::error::sort;
+use crate::error::{misconfigured, sort};
 use crate::seal::KeyId;
 
 /// A column of sealed values. Each is bound to its row's `id`.
@@ -73,10 +73,6 @@ pub(crate) struct Sample {
 struct Value {
     id: Uuid,
     sealed: Vec<u8>,
-}
-
-pub(crate) fn misconfigured(problem: impl ToString) -> StoreError {
-    StoreError::Misconfigured(problem.to_string())
 }
 
 impl Store {

@@ -31,8 +31,6 @@ pub(super) fn generate() {
 pub(super) async fn run(command: &KeysCommand, config: &Config) -> anyhow::Result<()> {
     let store = open_store(config).await?;
     require_schema(&store).await?;
-    // Made when the installation has none yet: under the old key, as long as that is known.
-    store.api_key_hasher().await.context("cannot open what API keys are hashed with")?;
     let as_json = match command {
         KeysCommand::Status(list) => list.json,
         KeysCommand::Rotate => {
@@ -54,6 +52,8 @@ pub(super) async fn run(command: &KeysCommand, config: &Config) -> anyhow::Resul
 }
 
 async fn rotate(store: &Store) -> anyhow::Result<()> {
+    // Made when the installation has none yet, while it still shows under which key that has to be.
+    store.api_key_hasher().await.context("cannot open what API keys are hashed with")?;
     let mut missed = 0;
     for column in SEALED_COLUMNS {
         let done = store.reseal(*column).await.context("not everything is sealed anew; run it again")?;

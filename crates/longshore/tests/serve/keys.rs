@@ -87,8 +87,13 @@ async fn a_value_that_no_key_opens_is_a_failure_of_status_and_named() {
     let wrong = with_keys(&database, NEW_KEY, "");
 
     let status = wrong.run(["keys", "status"]).await;
-
     assert_eq!(status.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&status.stderr);
-    assert!(said.contains("master key"), "{said}");
+    let (table, said) = (String::from_utf8_lossy(&status.stdout), String::from_utf8_lossy(&status.stderr));
+    assert!(table.contains("endpoint_secrets.sealed") && table.contains("does not open  1"), "{table}");
+    assert!(said.contains("2 stored credentials do not open"), "{said}");
+
+    let rotated = wrong.run(["keys", "rotate"]).await;
+    assert_eq!(rotated.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&rotated.stderr);
+    assert!(said.contains("what API keys are hashed with") && said.contains("master key"), "{said}");
 }
