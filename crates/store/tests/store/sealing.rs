@@ -225,6 +225,38 @@ async fn what_others_write_during_a_rotation_is_not_lost() {
 }
 
 #[tokio::test]
+async fn a_value_that_changes_between_reading_and_writing_keeps_what_was_written() {
+    let bed = Bed::new().await;
+    fill(&bed, &old(), 5).await;
+    let rotating = open(&bed, both()).await;
+    let id = uuid::Uuid::from_u128(3);
+    let written = old().seal(b"written meanwhile", id.as_bytes(), &mut StdRng::from_os_rng()).unwrap();
+    let mut transaction = bed.sql.begin().await.unwrap();
+    sqlx::query("UPDATE endpoint_secrets SET sealed = $1 WHERE id = $2")
+        .bind(written)
+        .bind(id)
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+
+    let rotation = tokio::spawn(async move { rotating.reseal(SEALED_COLUMNS[0]).await.unwrap() });
+    // The rotation has read what was there, and waits for the row.
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waits = tokio::time::timeout(Duration::from_secs(10), async {
+        while bed.count(blocked).await == 0 {
+            tokio::task::yield_now().await; // another session gives no signal
+        }
+    });
+    waits.await.unwrap();
+    transaction.commit().await.unwrap();
+
+    assert_eq!(rotation.await.unwrap().resealed, 5);
+    let stored = sqlx::query_scalar::<_, Vec<u8>>("SELECT sealed FROM endpoint_secrets WHERE id = $1");
+    let stored = stored.bind(id).fetch_one(&bed.sql).await.unwrap();
+    assert_eq!(new().open(&stored, id.as_bytes()).unwrap(), b"written meanwhile");
+}
+
+#[tokio::test]
 async fn api_keys_of_earlier_versions_stay_valid_whichever_key_comes_first() {
     // The HMAC of `CO.key` as versions without a pepper stored it, by another library.
     let hash = hex(HASH_OF_EARLIER_VERSIONS);
