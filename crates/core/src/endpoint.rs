@@ -1,6 +1,7 @@
 //! An endpoint: where webhooks go, with its secrets, limits and state.
 
 mod credentials;
+mod roll;
 mod settings;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::signature::SigningKey;
 pub use credentials::{
     Authentication, ClientCertificate, EndpointCredentials, ExpiryUnit, OAuth2, OAuth2Client, TokenFields,
 };
+pub use roll::{ExpirationError, KeyType, LONGEST_OVERLAP, MAX_LIVE_SECRETS, contract_expiration};
 pub use settings::{BatchSettings, CloudEventsMode, ContentType, EndpointSettings, SettingsError};
 
 /// Whether an endpoint takes deliveries.
@@ -118,7 +120,7 @@ impl Endpoint {
 
     /// The keys that sign at that instant, oldest first.
     pub fn live_keys(&self, at: Timestamp) -> impl Iterator<Item = &SigningKey> {
-        self.keys.iter().filter(move |key| key.expires_at.is_none_or(|end| at < end)).map(|key| &key.key)
+        self.keys.iter().filter(move |key| key.is_live(at)).map(|key| &key.key)
     }
 }
 
@@ -129,4 +131,12 @@ pub struct EndpointKey {
     pub key: SigningKey,
     /// From when on it no longer signs; `None` while it is the current one.
     pub expires_at: Option<Timestamp>,
+}
+
+impl EndpointKey {
+    /// Whether it signs at that instant.
+    #[must_use]
+    pub fn is_live(&self, at: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| at < end)
+    }
 }

@@ -1,5 +1,8 @@
 //! The command line: what can be asked for. What it does not do: any of it (`commands` does).
 
+mod endpoints;
+mod keys;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +13,9 @@ use longshore_core::{QuarantineId, duration};
 
 use crate::config::Role;
 use crate::config::load::{Flag, Inputs};
+
+pub(crate) use endpoints::{EndpointsCommand, NamedEndpoint, RollArgs};
+pub(crate) use keys::KeysCommand;
 
 /// A webhooks gateway fed by message brokers.
 #[derive(Debug, Parser)]
@@ -53,6 +59,9 @@ pub(crate) enum Command {
     /// Each consumer is a line: its state, what waits for it at the broker, what it has in hand, what it did. Reads the
     /// database, where the processes write it, so it works from any host. `?` behind a state: the process is gone.
     Sources(SourcesArgs),
+    /// The endpoints of a project: shows them, pauses and activates them, rolls their secrets.
+    #[command(subcommand)]
+    Endpoints(EndpointsCommand),
     /// Messages that could become no event: looks at them, sends them again, discards them.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
@@ -64,7 +73,7 @@ pub(crate) enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Makes keys.
+    /// Makes keys, and changes the master key.
     #[command(subcommand)]
     Keys(KeysCommand),
 }
@@ -225,13 +234,6 @@ pub(crate) struct QuarantineFilterArgs {
     /// Received longer ago than this, e.g. `7d`.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) older_than: Option<Duration>,
-}
-
-/// `keys …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Prints a new master key, a new API key and a new endpoint secret, none of which is stored anywhere.
-    Generate,
 }
 
 impl Cli {

@@ -3,16 +3,18 @@
 mod apply;
 mod completions;
 mod config;
+mod endpoints;
 mod keys;
 mod migrate;
 mod quarantine;
 mod serve;
 mod sources;
+mod table;
 
 use anyhow::{Context, bail};
 use longshore_store::{Keys, Settings, Store};
 
-use crate::cli::Command;
+use crate::cli::{Command, KeysCommand};
 use crate::config::{Config, Faults, Inputs, load::load, validate};
 
 /// Runs a command to its end.
@@ -31,10 +33,12 @@ pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
             completions::run(shell);
             Ok(())
         }
-        Command::Keys(_) => {
-            keys::run();
+        Command::Keys(KeysCommand::Generate) => {
+            keys::generate();
             Ok(())
         }
+        Command::Keys(command) => block_on(keys::run(&command, &load(inputs)?.config)),
+        Command::Endpoints(command) => block_on(endpoints::run(&command, &load(inputs)?.config)),
     }
 }
 
@@ -51,9 +55,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
 pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
     validate::require(config, true)?;
     let missing = || Faults::one("security.master_key", "not set");
-    let key = config.security.master_key.as_ref().ok_or_else(missing)?;
-    let keys =
-        Keys::parse(key.expose()).map_err(|error| Faults::one("security.master_key", error.to_string()))?;
+    let keys = config.security.keys()?.ok_or_else(missing)?;
     connect(config, keys).await
 }
 

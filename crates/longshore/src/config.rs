@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use longshore_core::Secret;
+use longshore_store::Keys;
 use serde::{Deserialize, Serialize, Serializer};
 
-pub(crate) use fault::Faults;
+pub(crate) use fault::{Fault, Faults};
 pub(crate) use load::Inputs;
 pub(crate) use secret_file::read_secret_file;
 pub(crate) use source::SourceConfig;
@@ -30,6 +31,9 @@ pub(crate) use units::ByteSize;
 
 /// What stands for a secret wherever the configuration is shown.
 pub(crate) const REDACTED: &str = "[redacted]";
+
+/// What is said of a text that is no master key. It never shows the text.
+const NO_MASTER_KEY: &str = "not 32 bytes in base64; make one with `longshore keys generate`";
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +79,10 @@ pub(crate) struct Security {
     pub(crate) master_key: Option<Secret<String>>,
     #[serde(default)]
     pub(crate) master_key_file: Option<String>,
+    /// Those that only open what they sealed.
+    #[serde(serialize_with = "redacted_each")]
+    pub(crate) previous_master_keys: Vec<Secret<String>>,
+    pub(crate) previous_master_keys_files: Vec<String>,
     pub(crate) allow_http_endpoints: bool,
     pub(crate) allowed_networks: Vec<IpNet>,
     pub(crate) allowed_ports: Vec<u16>,
@@ -183,6 +191,31 @@ pub(crate) enum Role {
     Control,
 }
 
+impl Security {
+    /// The keys that seal and open; `None` without a master key.
+    ///
+    /// # Errors
+    /// [`Faults`] names each key that is none.
+    pub(crate) fn keys(&self) -> Result<Option<Keys>, Faults> {
+        let Some(master) = &self.master_key else { return Ok(None) };
+        let previous = self.previous_master_keys.iter().enumerate();
+        let previous = previous.map(|(index, key)| (format!("security.previous_master_keys[{index}]"), key));
+        let mut keys: Option<Keys> = None;
+        let mut faults = Vec::new();
+        for (path, key) in std::iter::once(("security.master_key".to_owned(), master)).chain(previous) {
+            let with_it = match keys.clone() {
+                None => Keys::parse(key.expose()),
+                Some(keys) => keys.and_previous(key.expose()),
+            };
+            match with_it {
+                Ok(with_it) => keys = Some(with_it),
+                Err(_) => faults.push(Fault::new(path, NO_MASTER_KEY)),
+            }
+        }
+        if faults.is_empty() { Ok(keys) } else { Err(Faults(faults)) }
+    }
+}
+
 impl Role {
     pub(crate) const fn has_data(self) -> bool {
         matches!(self, Self::All | Self::Data)
@@ -198,4 +231,8 @@ fn redacted<S: Serializer>(secret: &Option<Secret<String>>, serializer: S) -> Re
         Some(_) => serializer.serialize_some(REDACTED),
         None => serializer.serialize_none(),
     }
+}
+
+fn redacted_each<S: Serializer>(secrets: &[Secret<String>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(secrets.iter().map(|_| REDACTED))
 }

@@ -25,6 +25,7 @@ use crate::config::{Config, Inputs};
 use crate::gate::ApiKeyGate;
 use crate::lifecycle::{Stage, Tasks};
 use crate::ops;
+use crate::public_keys::public_keys_router;
 use crate::sources::declared::FileSource;
 use crate::sources::{self, Sources};
 
@@ -148,8 +149,8 @@ async fn start_http(
     ingest: PgIngest,
     health: &Health,
 ) -> anyhow::Result<()> {
-    let gate =
-        ApiKeyGate { config: resources.config.clone(), keys: store.keys().clone(), clock: SystemClock };
+    let hasher = store.api_key_hasher().await.context("cannot check API keys")?;
+    let gate = ApiKeyGate { config: resources.config.clone(), hasher, clock: SystemClock };
     let http = HttpIngestConfig {
         max_in_flight: config.http.max_in_flight,
         max_in_flight_bytes: NonZeroUsize::new(config.http.max_in_flight_bytes.bytes())
@@ -160,6 +161,7 @@ async fn start_http(
     };
     let (router, source) = longshore_source_http::routes(http, Arc::new(gate));
     let router = router.merge(probe_router(health.clone()));
+    let router = router.merge(public_keys_router(resources.snapshot.clone(), SystemClock));
     let listener = ops::listen(config.http.bind, "http.bind").await?.tap_io(|stream| {
         // An answer is one small packet: it must not wait for another.
         let _ = stream.set_nodelay(true);

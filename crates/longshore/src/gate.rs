@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use longshore_core::{Clock, ProjectId};
 use longshore_source_http::{Admission, Denied, Gate};
-use longshore_store::{Config, Keys};
+use longshore_store::{ApiKeyHasher, Config};
 use tokio::sync::watch;
 
 /// Admits requests by the configuration of the moment; no query per request.
 pub(crate) struct ApiKeyGate<C> {
     pub(crate) config: watch::Receiver<Arc<Config>>,
-    pub(crate) keys: Keys,
+    pub(crate) hasher: ApiKeyHasher,
     pub(crate) clock: C,
 }
 
 impl<C: Clock> Gate for ApiKeyGate<C> {
     fn admit(&self, project: &str, bearer: Option<&str>) -> Result<Admission, Denied> {
         let config = Arc::clone(&self.config.borrow());
-        let hash = self.keys.api_key_hash(bearer.ok_or(Denied::Unauthenticated)?);
+        let hash = self.hasher.hash(bearer.ok_or(Denied::Unauthenticated)?);
         let key = config.api_keys.get(&hash).ok_or(Denied::Unauthenticated)?;
         if key.expires_at.is_some_and(|end| self.clock.now() >= end) {
             return Err(Denied::Unauthenticated);
@@ -45,7 +45,7 @@ mod tests {
     const THEIRS: ProjectId = ProjectId::from_u128(2);
 
     fn gate(now: i64) -> ApiKeyGate<FixedClock> {
-        let keys = Keys::parse("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap();
+        let hasher = ApiKeyHasher::new(&[1; 32]);
         let project = |id| Project::new(id, String::new());
         let snapshot = Snapshot::new(vec![project(OURS), project(THEIRS)], Vec::new(), Vec::new());
         let key = ApiKey { project: OURS, expires_at: Some(Timestamp::from_secs(100)) };
@@ -53,10 +53,10 @@ mod tests {
             version: 1,
             snapshot: Arc::new(snapshot),
             sources: Vec::new(),
-            api_keys: HashMap::from([(keys.api_key_hash("good"), key)]),
+            api_keys: HashMap::from([(hasher.hash("good"), key)]),
         };
         let (_, config) = watch::channel(Arc::new(config));
-        ApiKeyGate { config, keys, clock: FixedClock(Timestamp::from_secs(now)) }
+        ApiKeyGate { config, hasher, clock: FixedClock(Timestamp::from_secs(now)) }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | [`runtime`] | what `serve` starts and how its parts are joined |
 //! | [`data`] | the data plane's tasks |
 //! | [`gate`] | who may post events |
+//! | [`public_keys`] | what receivers verify `v1a` signatures with |
 //! | [`maintenance`] | partitions and retention |
 
 mod apply;
@@ -26,6 +27,7 @@ mod gate;
 mod lifecycle;
 mod maintenance;
 mod ops;
+mod public_keys;
 mod runtime;
 mod sources;
 mod supervisor;

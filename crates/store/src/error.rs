@@ -30,3 +30,9 @@ pub(crate) fn sort(error: sqlx::Error) -> StoreError {
         _ => StoreError::Unavailable(error.to_string()),
     }
 }
+
+/// What a person has to put right.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+pub(crate) fn misconfigured(problem: impl ToString) -> StoreError {
+    StoreError::Misconfigured(problem.to_string())
+}

@@ -20,13 +20,18 @@
 //! | [`status`] | what the sources say of themselves |
 //! | [`feed`] | the configuration snapshot that follows changes |
 //! | [`partitions`] | created ahead, dropped by retention |
-//! | [`seal`] | credentials at rest, API key hashes |
+//! | [`seal`] | credentials at rest, and the keys they are sealed with |
+//! | [`reseal`] | everything that is sealed, and sealing it anew |
+//! | [`api_keys`] | API key hashes |
+//! | [`endpoints`] | what operators ask of one endpoint: show, pause, activate, roll its secret |
 
 pub mod admin;
+pub mod api_keys;
 mod checkout;
 pub mod connect;
 mod delivery_queue;
 pub mod directory;
+pub mod endpoints;
 mod error;
 mod event_log;
 pub mod feed;
@@ -36,10 +41,12 @@ pub mod offsets;
 pub mod partitions;
 pub mod quarantine;
 mod replay;
+pub mod reseal;
 mod rows;
 pub mod seal;
 pub mod status;
 
+pub use api_keys::ApiKeyHasher;
 pub use connect::{Settings, Store, connect};
 pub use directory::{Directory, NamedSource};
 pub use feed::{ApiKey, Config, Feed, SourceRecord};

@@ -6,6 +6,8 @@
 mod bed;
 #[path = "store/claiming.rs"]
 mod claiming;
+#[path = "store/endpoints.rs"]
+mod endpoints;
 #[path = "store/feed.rs"]
 mod feed;
 #[path = "store/leases.rs"]
@@ -22,6 +24,8 @@ mod plans;
 mod quarantine;
 #[path = "store/recording.rs"]
 mod recording;
+#[path = "store/sealing.rs"]
+mod sealing;
 #[path = "store/states.rs"]
 mod states;
 #[path = "store/status.rs"]

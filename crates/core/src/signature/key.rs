@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ed25519_dalek::{SECRET_KEY_LENGTH, Signer};
 use hmac::{Hmac, KeyInit};
 use rand::CryptoRng;
-use sha2::{Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 
 use super::{Encoding, Hash, finish};
 use crate::secret::Secret;
@@ -22,6 +22,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// Length of a generated symmetric key in bytes.
 const GENERATED_BYTES: usize = 32;
+/// Length of a public key's id in bytes.
+const PUBLIC_ID_BYTES: usize = 8;
 
 /// A parsed secret that can sign.
 #[derive(Clone)]
@@ -101,6 +103,18 @@ impl SigningKey {
             Kind::Symmetric(_) => None,
             Kind::Asymmetric(key) => {
                 Some(format!("whpk_{}", STANDARD.encode(key.verifying_key().as_bytes())))
+            }
+        }
+    }
+
+    /// A name of the public key by which receivers may keep it: 16 hexadecimal digits of its SHA-256.
+    #[must_use]
+    pub fn public_key_id(&self) -> Option<String> {
+        match self.0.expose() {
+            Kind::Symmetric(_) => None,
+            Kind::Asymmetric(key) => {
+                let digest = Sha256::digest(key.verifying_key().as_bytes());
+                Some(hex::encode(digest.first_chunk::<PUBLIC_ID_BYTES>()?))
             }
         }
     }

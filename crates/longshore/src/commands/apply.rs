@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use longshore_core::{Clock, IdGenerator, Secret, SystemClock};
 use longshore_store::admin::{ApplySession, Change};
-use longshore_store::{Keys, Store};
+use longshore_store::{ApiKeyHasher, Store};
 use rand::rngs::{OsRng, StdRng};
 use rand::{SeedableRng, TryRngCore};
 
@@ -69,11 +69,12 @@ async fn compare(
     wanted: &[WantedProject],
     args: &ApplyArgs,
 ) -> anyhow::Result<Plan> {
+    let mut supply = FreshSupply::new(store.api_key_hasher().await.context("cannot hash API keys")?);
     let mut stored = Vec::with_capacity(wanted.len());
     for project in wanted {
         stored.push(session.load(&project.name).await.context("cannot load what is stored")?);
     }
-    Ok(plan(wanted, &stored, args.prune, &mut FreshSupply::new(store.keys()))?)
+    Ok(plan(wanted, &stored, args.prune, &mut supply)?)
 }
 
 /// Connects to every source that is new or changed and is to run.
@@ -120,21 +121,21 @@ fn text(file: &Path) -> anyhow::Result<(String, String)> {
 }
 
 /// Ids and keys from the operating system's randomness.
-struct FreshSupply<'a> {
-    keys: &'a Keys,
+struct FreshSupply {
+    hasher: ApiKeyHasher,
     ids: IdGenerator,
     rng: StdRng,
 }
 
-impl<'a> FreshSupply<'a> {
-    fn new(keys: &'a Keys) -> Self {
+impl FreshSupply {
+    fn new(hasher: ApiKeyHasher) -> Self {
         let mut seed = OsRng.unwrap_err();
         let ids = IdGenerator::new(SystemClock.now(), StdRng::from_rng(&mut seed));
-        Self { keys, ids, rng: StdRng::from_rng(&mut seed) }
+        Self { hasher, ids, rng: StdRng::from_rng(&mut seed) }
     }
 }
 
-impl Supply for FreshSupply<'_> {
+impl Supply for FreshSupply {
     fn id(&mut self) -> u128 {
         self.ids.next(SystemClock.now())
     }
@@ -148,6 +149,6 @@ impl Supply for FreshSupply<'_> {
     }
 
     fn hash(&self, key: &str) -> Vec<u8> {
-        self.keys.api_key_hash(key).to_vec()
+        self.hasher.hash(key).to_vec()
     }
 }

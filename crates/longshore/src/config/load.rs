@@ -87,13 +87,14 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, Faults> {
     add_database_url(inputs, &mut layers);
 
     let (mut config, figment) = extract(&defaults, layers, &mut faults)?;
-    let origins: BTreeMap<String, String> = schema
+    let mut origins: BTreeMap<String, String> = schema
         .keys()
         .map(String::as_str)
         .chain(["sources"])
         .filter_map(|key| Some((key.to_owned(), figment.find_metadata(key)?.name.to_string())))
         .collect();
     read_secrets(&mut config, &origins, &mut faults);
+    read_previous_keys(&mut config, &mut origins, &mut faults);
     faults.extend(validate::faults(&config).into_iter().map(|fault| {
         let origin = origins.get(&fault.path).cloned();
         fault.said_by(origin)
@@ -265,7 +266,8 @@ fn unfit(error: &figment::Error, figment: &Figment) -> Fault {
             Err(_) => path.push_str(&format!(".{part}")),
         }
     }
-    let is_secret = ["database.url", "security.master_key"].contains(&path.as_str());
+    let is_secret = ["database.url", "security.master_key"].contains(&path.as_str())
+        || path.starts_with("security.previous_master_keys");
     let problem = match &error.kind {
         Kind::UnknownField(name, known) => {
             format!("unknown key `{name}`{}", suggestion(name, known.iter().copied()))
@@ -298,6 +300,33 @@ fn read_secrets(config: &mut Config, origins: &BTreeMap<String, String>, faults:
             Ok(secret) => *value = Some(secret),
             Err(problem) => faults.push(Fault::new(twin, problem).said_by(origin)),
         }
+    }
+}
+
+/// As [`read_secrets`], of a list.
+fn read_previous_keys(config: &mut Config, origins: &mut BTreeMap<String, String>, faults: &mut Vec<Fault>) {
+    let (key, twin) = ("security.previous_master_keys", "security.previous_master_keys_files");
+    let security = &mut config.security;
+    let origin = origins.get(twin).cloned();
+    if security.previous_master_keys_files.is_empty() {
+        return;
+    }
+    if !security.previous_master_keys.is_empty() {
+        let inline = origins.get(key).map_or("", String::as_str);
+        let problem = format!("`{key}` is given as well, by {inline}; keep one");
+        faults.push(Fault::new(twin, problem).said_by(origin));
+        return;
+    }
+    for (index, path) in security.previous_master_keys_files.iter().enumerate() {
+        match secret_file::read_secret_file(path) {
+            Ok(secret) => security.previous_master_keys.push(secret),
+            Err(problem) => {
+                faults.push(Fault::new(format!("{twin}[{index}]"), problem).said_by(origin.clone()));
+            }
+        }
+    }
+    if let Some(origin) = origin {
+        origins.insert(key.to_owned(), origin);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use longshore_store::seal::Keys;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -25,13 +24,6 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
             is_postgres,
             "database.url",
             "not a Postgres URL; expected `postgres://user:password@host:5432/name`",
-        );
-    }
-    if let Some(key) = &config.security.master_key {
-        check(
-            Keys::parse(key.expose()).is_ok(),
-            "security.master_key",
-            "not 32 bytes in base64; make one with `longshore keys generate`",
         );
     }
     let second = Duration::from_secs(1);
@@ -76,6 +68,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         "log.filter",
         "not a filter; e.g. `info,longshore=debug`",
     );
+    faults.extend(config.security.keys().err().into_iter().flat_map(|faults| faults.0));
     faults.extend(source_faults(config));
     faults
 }

@@ -26,6 +26,11 @@ impl Database {
         Self(fresh_database().await)
     }
 
+    /// For queries of a test's own.
+    pub(crate) const fn inner(&self) -> &TestDatabase {
+        &self.0
+    }
+
     /// Its address.
     pub(crate) fn url(&self) -> String {
         self.0.url()

@@ -128,7 +128,7 @@ pub struct SourceSpec {
 pub struct ApiKeySpec {
     /// Unique among the project's managed keys.
     pub name: String,
-    /// See [`Keys::api_key_hash`](crate::Keys::api_key_hash).
+    /// See [`ApiKeyHasher::hash`](crate::ApiKeyHasher::hash).
     pub hash: Vec<u8>,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,

@@ -1,5 +1,6 @@
 //! A webhook as it arrived, and whether its signatures hold by other people's code.
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -81,6 +82,28 @@ impl Request {
         };
         let verified = verifier.and_then(|verifier| verifier.verify(&self.body, self.headers()));
         verified.map_err(|error| SignatureError(error.to_string()))
+    }
+
+    /// Checks the `v1a` signatures of `webhook-signature` with a public key, `whpk_` + base64, by another library than
+    /// the one that signs.
+    ///
+    /// # Errors
+    /// [`SignatureError`].
+    pub fn verify_asymmetric(&self, public_key: &str) -> Result<(), SignatureError> {
+        let refuse = |problem: &str| SignatureError(problem.to_owned());
+        let header = |name: &str| self.header(name).ok_or_else(|| refuse(&format!("no {name} header")));
+        let encoded = public_key.strip_prefix("whpk_").ok_or_else(|| refuse("not a public key"))?;
+        let key = STANDARD.decode(encoded).map_err(|_| refuse("not a public key"))?;
+        let key = UnparsedPublicKey::new(&ED25519, key);
+        let prefix = format!("{}.{}.", header("webhook-id")?, header("webhook-timestamp")?);
+        let signed = [prefix.as_bytes(), &self.body].concat();
+        let signatures = header("webhook-signature")?.split(' ').filter_map(|part| part.strip_prefix("v1a,"));
+        let mut signatures = signatures.filter_map(|signature| STANDARD.decode(signature).ok());
+        if signatures.any(|signature| key.verify(&signed, &signature).is_ok()) {
+            Ok(())
+        } else {
+            Err(refuse("no v1a signature matches"))
+        }
     }
 
     /// Checks `X-Convoy-Signature` by the v1 contract: simple or advanced form, SHA-256 or SHA-512, hex or

@@ -206,3 +206,47 @@ fn sources_are_strict() {
     assert!(faults.contains("`sources[1].workers`: expected 1 to 64"), "{faults}");
     assert!(faults.contains("`sources[1].rabbitmq`: a source of kind `rabbitmq` needs"), "{faults}");
 }
+
+#[test]
+fn previous_master_keys_come_inline_or_from_files_and_never_print() {
+    let second = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+    let (first_file, second_file) = (file(&format!("{MASTER_KEY}\n")), file(second));
+    let paths = format!("{},{}", first_file.path().display(), second_file.path().display());
+    let master = ("LONGSHORE__SECURITY__MASTER_KEY", "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=");
+    let inline = format!("{MASTER_KEY},{second}");
+    let inline = ("LONGSHORE__SECURITY__PREVIOUS_MASTER_KEYS", inline.as_str());
+    let files = ("LONGSHORE__SECURITY__PREVIOUS_MASTER_KEYS_FILES", paths.as_str());
+
+    for given in [inline, files] {
+        let loaded = load(&inputs(None, &[master, given], &[])).unwrap();
+        let keys = loaded.config.security.keys().unwrap().unwrap();
+        assert_eq!(keys.previous().count(), 2);
+        let printed = print(&loaded);
+        let line = printed.lines().find(|line| line.starts_with("previous_master_keys = ")).unwrap();
+        assert!(
+            line.contains(r#"["[redacted]", "[redacted]"]"#) && line.ends_with(&format!("`{}`", given.0)),
+            "{line}"
+        );
+        assert!(!printed.contains(second) && !format!("{:?}", loaded.config).contains(second));
+    }
+    assert_eq!(
+        faults(&inputs(None, &[master, inline, files], &[])),
+        ["`security.previous_master_keys_files` (environment variable \
+             `LONGSHORE__SECURITY__PREVIOUS_MASTER_KEYS_FILES`): `security.previous_master_keys` is given as well, by \
+             environment variable `LONGSHORE__SECURITY__PREVIOUS_MASTER_KEYS`; keep one"]
+    );
+}
+
+#[test]
+fn a_previous_master_key_that_is_none_is_named_and_not_shown() {
+    let key = "LONGSHORE__SECURITY__PREVIOUS_MASTER_KEYS";
+    let faults =
+        faults(&inputs(None, &[("LONGSHORE__SECURITY__MASTER_KEY", MASTER_KEY), (key, "swordfish")], &[]));
+
+    let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+    assert!(fault.starts_with("`security.previous_master_keys[0]`") && fault.contains("32 bytes"), "{fault}");
+    assert!(!fault.contains("swordfish"));
+    let toml = file("[security]\nprevious_master_keys = ['x', 7]");
+    let faults = self::faults(&inputs(Some(&toml), &[], &[]));
+    assert!(faults.iter().all(|fault| !fault.contains('7')), "{faults:?}");
+}

@@ -2,57 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bed;
+mod endpoints;
+mod keys;
+mod rolling;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::time::Duration;
 
-use longshore_testkit::gateway::Setup;
+use bed::{PATIENCE, post, setup, subscribe};
 use longshore_testkit::receiver::Receiver;
-use support::{API_KEY, Database, file, longshore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-const PROJECT: &str = "01JD0000000000000000000SHP";
-
-/// Applies one endpoint that takes everything.
-fn subscribe(database: &Database, url: &str) {
-    let resources = format!(
-        "
-projects:
-  - name: shop
-    id: {PROJECT}
-    endpoints: [{{name: receiver, url: '{url}', secret: s-one}}]
-    subscriptions: [{{name: all, endpoint: receiver}}]
-    api_keys: [{{name: k, key: {API_KEY}}}]
-"
-    );
-    let file = file(&resources);
-    let applied = longshore(database, &["apply", "-f", file.path().to_str().unwrap()]);
-    assert_eq!(applied.code, 0, "{applied:?}");
-}
-
-fn setup(database: &Database) -> Setup {
-    database
-        .environment()
-        .into_iter()
-        .fold(Setup::new(env!("CARGO_BIN_EXE_longshore")), |setup, (name, value)| setup.env(name, value))
-}
-
-/// Posts one event and gives the status.
-async fn post(address: &str, body: &str) -> u16 {
-    let host = address.trim_start_matches("http://").split('/').next().unwrap();
-    let mut stream = TcpStream::connect(host).await.unwrap();
-    let request = format!(
-        "POST /api/v1/projects/{PROJECT}/events/broadcast HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-         authorization: Bearer {API_KEY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
-}
+use support::{Database, longshore};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_posted_arrives_signed_and_sigterm_ends_with_success() {
