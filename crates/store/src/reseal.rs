@@ -2,9 +2,11 @@
 //!
 //! What it is for: changing the master key while processes run and write. What it does not do: know what the values
 //! mean. Invariants: a value is replaced only if it is still the one that was opened, so that no write of anybody
-//! else is lost; every statement is a transaction of its own, over few rows; a value is never without a seal.
+//! else is lost; every transaction is one statement over few rows, which waits for nobody; it is no change of the
+//! configuration, so that no process loads it anew.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use longshore_core::ports::StoreError;
 use rand::TryRngCore;
@@ -35,8 +37,9 @@ pub const SEALED_COLUMNS: &[SealedColumn] = &[
 
 /// Rows per transaction.
 const BATCH: usize = 100;
-/// Rows that somebody else wrote meanwhile are looked at again, so often.
-const PASSES: usize = 5;
+/// Rows that somebody else has in hand, or wrote meanwhile, are looked at again: so often, so much later.
+const PASSES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// With which keys the values of one column are sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub struct Resealed {
     pub resealed: usize,
     /// Rows whose value none of the keys opens; left alone.
     pub unopened: Vec<Uuid>,
-    /// Values that others kept writing with an old key until the end. Do it again.
+    /// Values that others had in hand, or kept writing with an old key, until the end. Do it again.
     pub missed: usize,
 }
 
@@ -117,6 +120,7 @@ impl Store {
             if done.missed == 0 {
                 break;
             }
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(done)
     }
@@ -177,18 +181,29 @@ impl Store {
         for (value, plain) in batch {
             after.push(self.keys().seal(plain, value.id.as_bytes(), &mut random).map_err(misconfigured)?);
         }
+        // Rows that others have locked are left for the next pass: whoever waits with locks in hand can deadlock.
         let sql = format!(
-            "UPDATE {table} AS t SET {column} = new.sealed
-             FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS new (id, before, sealed)
-             WHERE t.id = new.id AND t.{column} = new.before"
+            "WITH free AS (
+                 SELECT t.ctid, new.sealed
+                 FROM {table} AS t JOIN unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS new (id, before, sealed)
+                     ON t.id = new.id AND t.{column} = new.before
+                 FOR UPDATE OF t SKIP LOCKED
+             )
+             UPDATE {table} AS t SET {column} = free.sealed FROM free WHERE t.ctid = free.ctid"
         );
+        let mut transaction = self.pool().begin().await.map_err(sort)?;
+        sqlx::query("SET LOCAL longshore.is_resealing = 'on'")
+            .execute(&mut *transaction)
+            .await
+            .map_err(sort)?;
         let done = sqlx::query(AssertSqlSafe(sql))
             .bind(ids)
             .bind(before)
             .bind(after)
-            .execute(self.pool())
+            .execute(&mut *transaction)
             .await
             .map_err(sort)?;
+        transaction.commit().await.map_err(sort)?;
         Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX).min(batch.len()))
     }
 }

@@ -62,7 +62,8 @@ async fn rotate(store: &Store) -> anyhow::Result<()> {
     }
     if missed > 0 {
         bail!(
-            "{missed} values were rewritten under an old key meanwhile; does every process have the new key? run it again"
+            "{missed} values were changed by others all the while, or are sealed with an old key again; does every process \
+             have the new key? run it again"
         );
     }
     Ok(())

@@ -81,7 +81,7 @@ async fn too_many_live_secrets_and_what_cannot_sign_are_refused_and_change_nothi
     }
 
     assert!(rejection(&store, &secret(9), DAY).await.contains("5 secrets"));
-    assert!(rejection(&store, &secret(0), DAY).await.contains("already"));
+    assert!(rejection(&store, &secret(0), DAY).await.contains("has this secret already"));
     assert!(rejection(&store, &Secret::new(String::new()), DAY).await.contains("empty"));
     assert!(rejection(&store, &secret(9), LONGEST_OVERLAP + DAY).await.contains("a year"));
     assert_eq!(store.roll_secret(PROJECT, NOWHERE, &secret(9), DAY).await.unwrap(), None);

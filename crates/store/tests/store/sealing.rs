@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longshore_core::ports::StoreError;
+use longshore_core::ports::{EventLog, StoreError};
 use longshore_core::{EndpointId, Secret};
 use longshore_store::reseal::{SEALED_COLUMNS, SealedValues};
 use longshore_store::seal::KeyId;
@@ -232,6 +232,8 @@ async fn a_value_that_changes_between_reading_and_writing_keeps_what_was_written
     let id = uuid::Uuid::from_u128(3);
     let written = old().seal(b"written meanwhile", id.as_bytes(), &mut StdRng::from_os_rng()).unwrap();
     let mut transaction = bed.sql.begin().await.unwrap();
+    // Whoever wants to write waits; whoever reads does not.
+    sqlx::query("LOCK TABLE endpoint_secrets IN EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
     sqlx::query("UPDATE endpoint_secrets SET sealed = $1 WHERE id = $2")
         .bind(written)
         .bind(id)
@@ -240,9 +242,8 @@ async fn a_value_that_changes_between_reading_and_writing_keeps_what_was_written
         .unwrap();
 
     let rotation = tokio::spawn(async move { rotating.reseal(SEALED_COLUMNS[0]).await.unwrap() });
-    // The rotation has read what was there, and waits for the row.
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let waits = tokio::time::timeout(Duration::from_secs(10), async {
+    let waits = tokio::time::timeout(Duration::from_secs(4), async {
         while bed.count(blocked).await == 0 {
             tokio::task::yield_now().await; // another session gives no signal
         }
@@ -254,6 +255,29 @@ async fn a_value_that_changes_between_reading_and_writing_keeps_what_was_written
     let stored = sqlx::query_scalar::<_, Vec<u8>>("SELECT sealed FROM endpoint_secrets WHERE id = $1");
     let stored = stored.bind(id).fetch_one(&bed.sql).await.unwrap();
     assert_eq!(new().open(&stored, id.as_bytes()).unwrap(), b"written meanwhile");
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_has_in_hand_is_left_for_later_and_no_process_loads_anew() {
+    let bed = Bed::new().await;
+    fill(&bed, &old(), 5).await;
+    let rotating = open(&bed, both()).await;
+    let mut transaction = bed.sql.begin().await.unwrap();
+    sqlx::query("UPDATE endpoint_secrets SET expires_at = now() WHERE id = $1")
+        .bind(uuid::Uuid::from_u128(3))
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let before = rotating.config_version().await.unwrap();
+
+    let done = rotating.reseal(SEALED_COLUMNS[0]).await.unwrap();
+
+    assert_eq!((done.resealed, done.missed), (4, 1));
+    assert_eq!(rotating.config_version().await.unwrap(), before);
+    transaction.commit().await.unwrap();
+    let done = rotating.reseal(SEALED_COLUMNS[0]).await.unwrap();
+    assert_eq!((done.resealed, done.missed), (1, 0));
+    assert_eq!(rotating.config_version().await.unwrap(), before + 1, "by the transaction alone");
 }
 
 #[tokio::test]
