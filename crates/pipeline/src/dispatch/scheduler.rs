@@ -191,7 +191,10 @@ impl Scheduler {
         }
         loop {
             let has_share = self.budget.may_retry(track);
-            let (turn, is_of_retries) = self.round(track).pop(has_share)?;
+            // Retries of the fast have no more than their share, used by others or not: a burst of them falling due together
+            // would take every slot and the machine with it. The others' budgets are small.
+            let may_exceed = track != Track::Fast;
+            let (turn, is_of_retries) = self.round(track).pop(has_share, may_exceed)?;
             let (endpoint, limit) = (turn.endpoint, limit(turn.endpoint));
             let found = self.begin(endpoint, track, is_of_retries, now, limit);
             let cost = found.as_ref().map_or(0, |(queued, _)| cost(queued.delivery.event.body.len()));
@@ -292,9 +295,9 @@ impl Round {
     }
 
     /// The next turn, and whether it is one of those that were passed over: they come first while retries have a share to
-    /// take, and otherwise when nobody else waits.
-    fn pop(&mut self, has_share: bool) -> Option<(Turn, bool)> {
-        if has_share || self.all.is_empty() {
+    /// take, and otherwise when nobody else waits, if they may then.
+    fn pop(&mut self, has_share: bool, may_exceed: bool) -> Option<(Turn, bool)> {
+        if has_share || (may_exceed && self.all.is_empty()) {
             let passed_over = self.retries.pop();
             if passed_over.is_some() {
                 return passed_over.map(|turn| (turn, true));
