@@ -115,8 +115,8 @@ impl Scheduler {
     /// A turn has ended.
     #[expect(clippy::needless_pass_by_value, reason = "a slot is given back once")]
     pub(super) fn done(&mut self, slot: Slot, ended: Ended, limit: Limit) {
-        let Slot { endpoint, track, is_retry } = slot;
-        self.budget.give_back(track, is_retry);
+        let Slot { endpoint, track, is_of_share } = slot;
+        self.budget.give_back(track, is_of_share);
         if let Some(lane) = self.lanes.get_mut(&endpoint) {
             lane.end(ended, limit);
         }
@@ -226,6 +226,8 @@ impl Scheduler {
             return None;
         }
         let may_retry = is_of_retries || self.budget.may_retry(track);
+        // Beside fresh deliveries it has its share of the endpoint's turns, and none of the process's.
+        let is_alone = !lane.has_fresh();
         let Some((queued, is_retry)) = lane.pop(self.fresh_run, may_retry) else {
             if lane.retry_place.replace(track) != Some(track) {
                 self.rounds[track as usize].retries.push(lane.project()?, endpoint);
@@ -239,8 +241,9 @@ impl Scheduler {
             self.watched.push_back((now + GLANCE, endpoint));
         }
         self.queued -= 1;
-        self.budget.take(track, is_retry);
-        Some((queued, Slot { endpoint, track, is_retry }))
+        let is_of_share = is_retry && is_alone;
+        self.budget.take(track, is_of_share);
+        Some((queued, Slot { endpoint, track, is_of_share }))
     }
 
     /// Lets go what was held until now.

@@ -87,3 +87,26 @@ fn fresh_deliveries_of_an_endpoint_that_was_passed_over_do_not_wait_for_its_retr
 
     assert_eq!(next, [Some((12, false)), Some((23, false))]);
 }
+
+#[test]
+fn retries_beside_fresh_deliveries_are_not_kept_back_by_those_of_others() {
+    let mut bed = Bed::known(16, 50, &[11, 12]);
+    bed.push_retries(11, 1_000);
+    bed.push_retries(12, 1_000);
+    bed.push(12, 1_000);
+    let mut in_flight: Vec<_> = std::iter::from_fn(|| bed.turn()).collect();
+    let mut sent = [0; 2];
+    for round in 0..800 {
+        let retries = in_flight.iter().filter(|(_, is_retry)| *is_retry).count();
+        assert!(
+            retries <= 4 + 3,
+            "{retries} of 16 in round {round}: a share of all, and of the endpoint's own"
+        );
+        let (endpoint, _) = in_flight.remove(0);
+        bed.done(endpoint, ANSWERED);
+        let (endpoint, is_retry) = bed.turn().expect("there is a slot and a backlog");
+        sent[endpoint as usize - 11] += usize::from(is_retry);
+        in_flight.push((endpoint, is_retry));
+    }
+    assert!(sent.iter().all(|sent| *sent > 20), "{sent:?}");
+}
