@@ -13,8 +13,13 @@ const PREFIX: &[u8] = b"{\"n\":";
 /// The envelope of event `n` for one endpoint.
 #[must_use]
 pub fn envelope(endpoint: &str, n: u32) -> Vec<u8> {
-    let mut text =
-        format!(r#"{{"endpoint_id":"{endpoint}","event_type":"order.created","data":{{"n":{n},"pad":""#);
+    padded(
+        format!(r#"{{"endpoint_id":"{endpoint}","event_type":"order.created","data":{{"n":{n},"pad":""#),
+        n,
+    )
+}
+
+fn padded(mut text: String, n: u32) -> Vec<u8> {
     // Hexadecimal noise: as dull as real data to whatever compresses on the way.
     let mut noise = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     while text.len() < SIZE - 3 {
@@ -28,13 +33,24 @@ pub fn envelope(endpoint: &str, n: u32) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// Event `n` for every endpoint as a message.
+#[must_use]
+pub fn broadcast(n: u32) -> Publication {
+    let envelope = padded(format!(r#"{{"event_type":"order.created","data":{{"n":{n},"pad":""#), n);
+    identified(envelope, n).header("x-convoy-message-type", "broadcast")
+}
+
 /// Event `n` for one endpoint as a message, with what makes a redelivery recognisable where the broker does not.
 #[must_use]
 pub fn message(endpoint: &str, n: u32) -> Publication {
+    identified(envelope(endpoint, n), n)
+}
+
+fn identified(envelope: Vec<u8>, n: u32) -> Publication {
     Publication {
         id: Some(format!("bench-{n}")),
         timestamp_ms: Some(SystemClock.now().as_millis()),
-        ..Publication::new(envelope(endpoint, n))
+        ..Publication::new(envelope)
     }
 }
 

@@ -32,6 +32,16 @@ impl Publisher {
         started.elapsed()
     }
 
+    /// Publishes one message.
+    ///
+    /// # Errors
+    /// When the broker does not confirm it.
+    pub async fn event(&self, n: u32, message: Publication) -> anyhow::Result<()> {
+        let confirmed = self.queue.try_publish(vec![message]).await;
+        anyhow::ensure!(confirmed == [true], "the broker did not confirm event {n}");
+        Ok(())
+    }
+
     /// Publishes events 0 to `count` at `rate` per second; returns the instant just before each.
     ///
     /// # Errors

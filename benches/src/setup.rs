@@ -108,7 +108,7 @@ impl Rig {
 /// The id of the endpoint of the path at that position.
 #[must_use]
 pub fn endpoint(position: usize) -> String {
-    format!("01JD00000000000000000000{position:02}")
+    format!("01JD0000000000000000{position:06}")
 }
 
 fn resources(sink: &Sink, paths: &[&str], queue: &Queue) -> anyhow::Result<String> {

@@ -16,6 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::payload;
 
+const REFUSAL: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
+/// Requests to paths that begin with this are answered with 500.
+const FAIL_PATH: &[u8] = b"POST /fail";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 /// Requests to paths that begin with this are answered after [`HANG`].
 const SLOW_PATH: &[u8] = b"POST /slow";
@@ -41,6 +44,8 @@ pub struct State {
     pub events: usize,
     /// Webhooks, repeated ones included.
     pub webhooks: usize,
+    /// When the first webhook arrived, and the last.
+    pub webhooks_from_to: Option<(Instant, Instant)>,
     /// The first arrival on a connection that was made after the last [`Sink::mark`].
     pub first_since_mark: Option<Instant>,
     ids: HashSet<Box<[u8]>>,
@@ -64,6 +69,8 @@ impl State {
     fn record(&mut self, mark: u32, id: Option<&[u8]>, body: &[u8]) {
         let now = Instant::now();
         self.webhooks += 1;
+        let from = self.webhooks_from_to.map_or(now, |(from, _)| from);
+        self.webhooks_from_to = Some((from, now));
         if mark == self.mark {
             self.first_since_mark.get_or_insert(now);
         }
@@ -95,7 +102,7 @@ impl Sink {
         Ok(Self { addr, state, accepting })
     }
 
-    /// The URL of an endpoint, e.g. of `/fast`; below `/slow` it hangs.
+    /// The URL of an endpoint, e.g. of `/fast`; below `/slow` it hangs, below `/fail` it answers 500.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
@@ -127,7 +134,7 @@ impl Sink {
                 if is_done(&state) {
                     return;
                 }
-                state.events
+                state.webhooks
             };
             if events != seen {
                 (seen, since) = (events, Instant::now());
@@ -172,11 +179,12 @@ async fn serve(mut stream: TcpStream, mark: u32, state: Arc<Mutex<State>>) -> io
         };
         lock(&state).record(mark, request.id, &buffer[request.body..request.end]);
         let (end, is_slow) = (request.end, buffer.starts_with(SLOW_PATH));
+        let answer = if buffer.starts_with(FAIL_PATH) { REFUSAL } else { ANSWER };
         buffer.drain(..end);
         if is_slow {
             tokio::time::sleep(HANG).await;
         }
-        stream.write_all(ANSWER).await?;
+        stream.write_all(answer).await?;
     }
 }
 

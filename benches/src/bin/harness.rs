@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use longshore_benches::scenarios::{Amount, backlog, crash, http, latency, slow, waiting};
+use longshore_benches::scenarios::{
+    Amount, backlog, crash, endpoints, fanout, http, isolation, latency, slow, waiting,
+};
 use longshore_benches::{report, setup};
 use longshore_testkit::broker::BrokerKind;
 use serde_json::Value;
@@ -22,13 +24,13 @@ use serde_json::Value;
 struct Arguments {
     /// What to measure; everything when none is named.
     scenarios: Vec<Scenario>,
-    /// Events of `backlog` and `http`.
+    /// Events of `backlog` and `http`; deliveries of `endpoints` and `fanout`.
     #[arg(long, default_value_t = 50_000)]
     events: u32,
     /// Messages that wait at the broker in `waiting`.
     #[arg(long, default_value_t = 1_000_000)]
     waiting: u32,
-    /// Seconds of load of `latency`, `crash` and `slow`.
+    /// Seconds of load of `latency`, `crash`, `slow` and `isolation`.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
     /// The broker events come from.
@@ -49,6 +51,12 @@ enum Scenario {
     Latency,
     /// `kill -9` under load.
     Crash,
+    /// A full queue for a thousand endpoints, all healthy and beside fifty that hang and fifty that fail.
+    Endpoints,
+    /// One event for a thousand endpoints, again and again.
+    Fanout,
+    /// Nine hundred healthy endpoints beside fifty that hang and fifty that fail.
+    Isolation,
     /// One hanging endpoint beside ten healthy ones.
     Slow,
     /// Memory while a million messages wait at the broker.
@@ -81,6 +89,9 @@ impl Scenario {
             Self::Http => http::run(kind, amount).await,
             Self::Latency => latency::run(kind, amount).await,
             Self::Crash => crash::run(kind, amount).await,
+            Self::Endpoints => endpoints::run(kind, amount).await,
+            Self::Fanout => fanout::run(kind, amount).await,
+            Self::Isolation => isolation::run(kind, amount).await,
             Self::Slow => slow::run(kind, amount).await,
             Self::Waiting => waiting::run(kind, amount).await,
         }

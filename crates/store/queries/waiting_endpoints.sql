@@ -13,7 +13,7 @@ WITH RECURSIVE hop AS (
         LIMIT 1
     ) next
 )
-SELECT endpoint_id AS "endpoint_id!", GREATEST(0, extract(epoch FROM due_at - now()))::float8 AS "due_in_seconds!"
+SELECT endpoint_id AS "endpoint_id!", GREATEST(0, date_part('epoch', due_at - now())) AS "due_in_seconds!"
 FROM hop
 -- The soonest, not the first by id: nobody's turn never comes.
 ORDER BY due_at

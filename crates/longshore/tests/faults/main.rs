@@ -19,6 +19,7 @@ mod flood;
 mod following;
 mod formats;
 mod http;
+mod isolation;
 mod kafka;
 mod kills;
 mod lengths;

@@ -28,7 +28,8 @@ pub struct DispatchLimits {
     pub attempts: usize,
     /// The part of them that endpoints may take together that are slow or of which nothing is known; of 1.
     pub slow_share: f64,
-    /// The part of them that retries take at most while deliveries wait that were never tried; of 1.
+    /// The part of them that retries take at most of endpoints for which nothing else waits, and the part of an endpoint's
+    /// turns that its retries get while both wait; of 1.
     pub retry_share: f64,
     /// How often Postgres is asked for due deliveries when nothing hints at one.
     pub poll: Duration,

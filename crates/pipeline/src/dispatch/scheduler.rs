@@ -115,8 +115,8 @@ impl Scheduler {
     /// A turn has ended.
     #[expect(clippy::needless_pass_by_value, reason = "a slot is given back once")]
     pub(super) fn done(&mut self, slot: Slot, ended: Ended, limit: Limit) {
-        let Slot { endpoint, track, is_retry } = slot;
-        self.budget.give_back(track, is_retry);
+        let Slot { endpoint, track, is_of_share } = slot;
+        self.budget.give_back(track, is_of_share);
         if let Some(lane) = self.lanes.get_mut(&endpoint) {
             lane.end(ended, limit);
         }
@@ -191,7 +191,10 @@ impl Scheduler {
         }
         loop {
             let has_share = self.budget.may_retry(track);
-            let (turn, is_of_retries) = self.round(track).pop(has_share)?;
+            // Retries of the fast have no more than their share, used by others or not: a burst of them falling due together
+            // would take every slot and the machine with it. The others' budgets are small.
+            let may_exceed = track != Track::Fast;
+            let (turn, is_of_retries) = self.round(track).pop(has_share, may_exceed)?;
             let (endpoint, limit) = (turn.endpoint, limit(turn.endpoint));
             let found = self.begin(endpoint, track, is_of_retries, now, limit);
             let cost = found.as_ref().map_or(0, |(queued, _)| cost(queued.delivery.event.body.len()));
@@ -223,6 +226,8 @@ impl Scheduler {
             return None;
         }
         let may_retry = is_of_retries || self.budget.may_retry(track);
+        // Beside fresh deliveries it has its share of the endpoint's turns, and none of the process's.
+        let is_alone = !lane.has_fresh();
         let Some((queued, is_retry)) = lane.pop(self.fresh_run, may_retry) else {
             if lane.retry_place.replace(track) != Some(track) {
                 self.rounds[track as usize].retries.push(lane.project()?, endpoint);
@@ -236,8 +241,9 @@ impl Scheduler {
             self.watched.push_back((now + GLANCE, endpoint));
         }
         self.queued -= 1;
-        self.budget.take(track, is_retry);
-        Some((queued, Slot { endpoint, track, is_retry }))
+        let is_of_share = is_retry && is_alone;
+        self.budget.take(track, is_of_share);
+        Some((queued, Slot { endpoint, track, is_of_share }))
     }
 
     /// Lets go what was held until now.
@@ -292,9 +298,9 @@ impl Round {
     }
 
     /// The next turn, and whether it is one of those that were passed over: they come first while retries have a share to
-    /// take, and otherwise when nobody else waits.
-    fn pop(&mut self, has_share: bool) -> Option<(Turn, bool)> {
-        if has_share || self.all.is_empty() {
+    /// take, and otherwise when nobody else waits, if they may then.
+    fn pop(&mut self, has_share: bool, may_exceed: bool) -> Option<(Turn, bool)> {
+        if has_share || (may_exceed && self.all.is_empty()) {
             let passed_over = self.retries.pop();
             if passed_over.is_some() {
                 return passed_over.map(|turn| (turn, true));

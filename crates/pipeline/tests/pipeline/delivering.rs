@@ -209,6 +209,54 @@ async fn a_project_with_a_backlog_leaves_the_others_their_turns() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoints_that_hang_leave_most_of_the_slots_to_the_others() {
+    let ids = || (3..=80).map(EndpointId::from_u128);
+    let mut bed = Bed::with([A, B].into_iter().chain(ids()).map(endpoint).collect());
+    bed.attempts = 40;
+    for id in ids() {
+        bed.script.on(&host(id), [Reply::Status(200, 3_600 * SECOND)]);
+    }
+    let _process = bed.start();
+    bed.publish(B, [0]);
+    bed.wait("the first one", |_| bed.script.calls_to(&host(B)).len() == 1).await;
+
+    for n in 1..=5 {
+        ids().for_each(|id| bed.publish(id, [100 * n + id.as_u128() as u64]));
+    }
+    // A quarter of the slots.
+    bed.script.wait_for(11).await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(bed.script.calls().len(), 11);
+    let started = Instant::now();
+    bed.publish(B, 10_000..10_010);
+    bed.wait("the quick ones", |_| bed.script.calls_to(&host(B)).len() == 11).await;
+    assert!(started.elapsed() < SECOND, "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_adapts_sends_less_at_once_where_answers_are_errors() {
+    let wide = |id, adaptive| {
+        with(endpoint(id), |endpoint| {
+            endpoint.max_concurrency = 50;
+            endpoint.settings.adaptive_concurrency = adaptive;
+        })
+    };
+    let bed = Bed::with(vec![wide(A, true), wide(B, false)]);
+    let _process = bed.start();
+    for at in [A, B] {
+        bed.script.on(&host(at), [Reply::Status(503, SECOND / 10)]);
+    }
+
+    bed.publish(A, 0..200);
+    bed.publish(B, 200..400);
+    bed.until(DeliveryState::Failure, 400).await;
+
+    // Both have eight after their first answer; then one has one more with each, and the other fewer.
+    let most = [A, B].map(|at| bed.script.most_to(&host(at)));
+    assert!(most[0] <= 8 && most[1] > 16, "{most:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_never_has_more_in_flight_than_its_limit() {
     let bed = Bed::with(vec![
         with(endpoint(A), |endpoint| endpoint.max_concurrency = 1),

@@ -1,7 +1,8 @@
 //! Who may take the attempt slots of a process.
 //!
 //! Endpoints that are slow or unknown share one budget, of which the slow ones leave a part to the unknown; fast ones have
-//! all the rest to themselves, and that budget too while nobody waits for it. Retries have their share of each.
+//! all the rest to themselves, and that budget too while nobody waits for it. Retries of endpoints that have nothing else to
+//! send have their share of each.
 //! Invariant: never more slots taken than there are, and no more than their budget by slow and unknown endpoints together.
 
 use super::pace::Track;
@@ -14,7 +15,7 @@ pub(super) struct Budget {
     slots: usize,
     /// Those of slow and unknown endpoints together.
     slow: usize,
-    /// Retries at once while fresh deliveries wait, by track.
+    /// Retries at once of endpoints that have nothing else to send, by track.
     retries_most: [usize; 3],
     in_flight: [usize; 3],
     retries: [usize; 3],
@@ -50,14 +51,14 @@ impl Budget {
         self.retries[track as usize] < self.retries_most[track as usize]
     }
 
-    pub(super) const fn take(&mut self, track: Track, is_retry: bool) {
+    pub(super) const fn take(&mut self, track: Track, is_of_share: bool) {
         self.in_flight[track as usize] += 1;
-        self.retries[track as usize] += is_retry as usize;
+        self.retries[track as usize] += is_of_share as usize;
     }
 
-    pub(super) const fn give_back(&mut self, track: Track, is_retry: bool) {
+    pub(super) const fn give_back(&mut self, track: Track, is_of_share: bool) {
         self.in_flight[track as usize] -= 1;
-        self.retries[track as usize] -= is_retry as usize;
+        self.retries[track as usize] -= is_of_share as usize;
     }
 
     /// Slots taken by endpoints that were slow or unknown when they took them.

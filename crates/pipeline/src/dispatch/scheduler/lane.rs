@@ -36,7 +36,8 @@ pub(in crate::dispatch) struct Limit {
 pub(in crate::dispatch) struct Slot {
     pub(super) endpoint: EndpointId,
     pub(super) track: Track,
-    pub(super) is_retry: bool,
+    /// Whether it is of the retries' share.
+    pub(super) is_of_share: bool,
 }
 
 /// How a turn ended.
@@ -88,8 +89,9 @@ impl Lane {
         }
     }
 
-    /// The next delivery, and whether it is a retry: one after so many fresh ones where both wait. `None` when there is
-    /// nothing, or nothing but retries and they may not go.
+    /// The next delivery, and whether it is a retry: one after so many fresh ones where both wait, whatever `may_retry` says:
+    /// that is a share by itself, and no other endpoint's retries can keep it from this one. `None` when there is nothing,
+    /// or nothing but retries and they may not go.
     pub(super) fn pop(&mut self, fresh_run: usize, may_retry: bool) -> Option<(Queued, bool)> {
         let is_retry = match (self.fresh.is_empty(), self.retries.is_empty()) {
             (true, _) if !may_retry => return None,

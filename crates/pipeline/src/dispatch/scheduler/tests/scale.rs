@@ -117,27 +117,27 @@ impl World {
     }
 }
 
-/// A thousand endpoints, ten events a second each for half a minute: a hundred times as many deliveries as slots.
+/// A thousand endpoints, ten events a second each for twelve seconds: a hundred times as many deliveries as slots.
 fn thousand(others: u128) -> World {
     let mut world = World::new(SLOTS, others);
-    for round in 0..300 {
+    for round in 0..120 {
         for endpoint in 0..1_000 {
             world.publish(100 * round + endpoint as u32 % 100, 1_000 + endpoint);
         }
     }
-    world.run(31_000);
+    world.run(13_000);
     world
 }
 
 #[test]
 fn nine_hundred_healthy_endpoints_notice_nothing_of_fifty_that_hang_and_fifty_that_fail() {
     let (alone, count) = thousand(0).p99(1);
-    assert_eq!(count, 300_000);
+    assert_eq!(count, 120_000);
 
     let mut world = thousand(50);
     let (beside, count) = world.p99(1);
 
-    assert_eq!(count, 270_000, "every delivery to a healthy one was sent");
+    assert_eq!(count, 108_000, "every delivery to a healthy one was sent");
     assert!(beside <= (2 * alone).max(1), "p99 of the wait: {alone} ms alone, {beside} ms beside");
     assert!(world.hanging_most <= SLOTS / 4, "{} slots held", world.hanging_most);
 }

@@ -1,6 +1,6 @@
 //! Fresh deliveries and retries, of one endpoint and of the whole process.
 
-use super::bed::{ANSWERED, Bed};
+use super::bed::{ANSWERED, Bed, TIMED_OUT};
 
 #[test]
 fn an_endpoint_sends_a_retry_after_three_fresh_ones_while_both_wait() {
@@ -42,21 +42,30 @@ fn retries_take_their_share_of_the_slots_while_fresh_ones_wait() {
 }
 
 #[test]
-fn retries_have_every_slot_while_nothing_fresh_waits_and_give_them_back_when_it_does() {
+fn retries_of_quick_endpoints_leave_the_rest_of_the_slots_to_what_may_come() {
     let mut bed = Bed::known(20, 50, &[11, 22]);
     bed.push_retries(11, 100);
-    assert_eq!(bed.turns(100).len(), 20);
-
+    assert_eq!(bed.turns(100).len(), 5);
     bed.push(22, 100);
-    let next: Vec<u128> = (0..16)
-        .flat_map(|_| {
-            bed.done(11, ANSWERED);
-            bed.turns(1)
-        })
-        .collect();
+    assert_eq!(bed.turns(100), [22; 15]);
 
-    assert_eq!(next[..15], [22; 15], "down to their share of five");
-    assert_eq!(next[15..], [11]);
+    bed.done(11, ANSWERED);
+    assert_eq!(bed.turns(100), [11]);
+}
+
+#[test]
+fn retries_of_slow_endpoints_have_their_whole_budget_while_nothing_fresh_waits_there() {
+    let mut bed = Bed::known(40, 50, &[]);
+    for endpoint in 20..30 {
+        bed.push_retries(endpoint, 10);
+    }
+    assert_eq!(bed.turns(100).len(), 10);
+
+    bed.push(51, 1);
+    bed.push(52, 1);
+    (20..30).for_each(|endpoint| (0..bed.in_flight(endpoint)).for_each(|_| bed.done(endpoint, TIMED_OUT)));
+
+    assert_eq!(bed.turns(2), [51, 52]);
 }
 
 #[test]
@@ -77,4 +86,27 @@ fn fresh_deliveries_of_an_endpoint_that_was_passed_over_do_not_wait_for_its_retr
     next.sort_unstable();
 
     assert_eq!(next, [Some((12, false)), Some((23, false))]);
+}
+
+#[test]
+fn retries_beside_fresh_deliveries_are_not_kept_back_by_those_of_others() {
+    let mut bed = Bed::known(16, 50, &[11, 12]);
+    bed.push_retries(11, 1_000);
+    bed.push_retries(12, 1_000);
+    bed.push(12, 1_000);
+    let mut in_flight: Vec<_> = std::iter::from_fn(|| bed.turn()).collect();
+    let mut sent = [0; 2];
+    for round in 0..800 {
+        let retries = in_flight.iter().filter(|(_, is_retry)| *is_retry).count();
+        assert!(
+            retries <= 4 + 3,
+            "{retries} of 16 in round {round}: a share of all, and of the endpoint's own"
+        );
+        let (endpoint, _) = in_flight.remove(0);
+        bed.done(endpoint, ANSWERED);
+        let (endpoint, is_retry) = bed.turn().expect("there is a slot and a backlog");
+        sent[endpoint as usize - 11] += usize::from(is_retry);
+        in_flight.push((endpoint, is_retry));
+    }
+    assert!(sent.iter().all(|sent| *sent > 20), "{sent:?}");
 }
