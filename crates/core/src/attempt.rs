@@ -121,7 +121,12 @@ mod tests {
             assert_eq!(answer(status).is_success(), class == "success", "{status}");
             assert_eq!(answer(status).status(), Some(status));
         }
-        for outcome in [AttemptOutcome::Timeout, AttemptOutcome::Dns, AttemptOutcome::Blocked, AttemptOutcome::Authentication] {
+        for outcome in [
+            AttemptOutcome::Timeout,
+            AttemptOutcome::Dns,
+            AttemptOutcome::Blocked,
+            AttemptOutcome::Authentication,
+        ] {
             assert!(!outcome.is_success());
             assert_eq!(outcome.status(), None);
         }

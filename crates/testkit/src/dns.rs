@@ -113,7 +113,8 @@ fn answer(query: &[u8], shared: &Mutex<State>) -> Option<Vec<u8>> {
     };
     let code = if records.is_some() { 0 } else { NO_SUCH_NAME };
     let ttl = records.as_ref().map_or(0, |records| records.ttl);
-    let data: Vec<Vec<u8>> = records.iter().flat_map(|records| &records.addresses).filter_map(rdata).collect();
+    let data: Vec<Vec<u8>> =
+        records.iter().flat_map(|records| &records.addresses).filter_map(rdata).collect();
     let mut message = query.get(..2)?.to_vec();
     let count = u16::try_from(data.len()).ok()?;
     for number in [FLAGS | code, 1, count, 0, 0] {

@@ -43,7 +43,8 @@ impl ProxyServer {
     pub async fn start(kind: ProxyKind) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let addr = listener.local_addr().expect("a bound listener has an address");
-        let state = State { kind, credentials: None, refusal: None, routes: HashMap::new(), asked: Vec::new() };
+        let state =
+            State { kind, credentials: None, refusal: None, routes: HashMap::new(), asked: Vec::new() };
         let state = Arc::new(Mutex::new(state));
         let stop = CancellationToken::new();
         tokio::spawn(accept(listener, Arc::clone(&state), stop.clone()));
@@ -122,7 +123,9 @@ async fn connect(mut client: TcpStream, shared: &Mutex<State>) -> std::io::Resul
     }
     let to = match ask(target, shared) {
         Ok(to) => to,
-        Err(status) => return client.write_all(format!("HTTP/1.1 {status} Not Today\r\n\r\n").as_bytes()).await,
+        Err(status) => {
+            return client.write_all(format!("HTTP/1.1 {status} Not Today\r\n\r\n").as_bytes()).await;
+        }
     };
     let Ok(mut server) = TcpStream::connect(to).await else {
         return client.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await;

@@ -1,4 +1,5 @@
 use longshore_core::Secret;
+use longshore_pipeline::dispatch::egress::EgressRules;
 use longshore_store::admin::{ApiKeySpec, Change, Kind, Managed, ManagedEndpoint, ManagedProject};
 
 use super::plan::{Plan, Supply, What, plan};
@@ -20,12 +21,17 @@ projects:
 ";
 
 fn parse(text: &str) -> Vec<WantedProject> {
-    wanted(read(text, "test").unwrap(), false).unwrap()
+    wanted(read(text, "test").unwrap(), EgressRules::default()).unwrap()
 }
 
 /// Every fault of a text that is well-formed.
 fn faults(text: &str) -> Vec<String> {
-    wanted(read(text, "test").unwrap(), false).unwrap_err().0.iter().map(ToString::to_string).collect()
+    wanted(read(text, "test").unwrap(), EgressRules::default())
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Counts instead of drawing; hashes by copying.
@@ -273,7 +279,10 @@ fn plain_http_is_for_those_who_allow_it() {
     let text = "projects: [{name: p, endpoints: [{name: e, url: 'http://localhost:1/'}]}]";
 
     assert!(faults(text)[0].contains("security.allow_http_endpoints"));
-    assert!(wanted(read(text, "test").unwrap(), true).is_ok());
+    assert!(
+        wanted(read(text, "test").unwrap(), EgressRules { allow_http: true, ..EgressRules::default() })
+            .is_ok()
+    );
 }
 
 #[test]

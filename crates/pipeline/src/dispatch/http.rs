@@ -140,6 +140,8 @@ fn kept_headers(headers: &HeaderMap) -> Headers {
         .iter()
         .take(HEADERS_KEPT)
         .take_while(fits)
-        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
         .collect()
 }

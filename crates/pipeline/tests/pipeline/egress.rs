@@ -10,7 +10,7 @@ use longshore_pipeline::dispatch::{Answer, HttpSettings, HttpTransport, Transpor
 use longshore_testkit::dns::DnsServer;
 use longshore_testkit::proxy::{ProxyKind, ProxyServer};
 use longshore_testkit::receiver::{Receiver, Reply};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::bed::{A, PROJECT, SECOND};
@@ -93,8 +93,14 @@ async fn a_name_that_changes_its_mind_gains_nothing() {
     let (dns, receiver) = (DnsServer::start().await, Receiver::start().await);
     let transport = HttpTransport::new(&strict(&dns)).unwrap();
     // Public when it is looked at, ours when it is connected to, with records that live no time: again and again.
-    let answers: [&[&str]; 6] =
-        [&["192.88.98.1"], &["127.0.0.1"], &["192.88.98.1"], &["127.0.0.1"], &["192.88.98.1"], &["127.0.0.1"]];
+    let answers: [&[&str]; 6] = [
+        &["192.88.98.1"],
+        &["127.0.0.1"],
+        &["192.88.98.1"],
+        &["127.0.0.1"],
+        &["192.88.98.1"],
+        &["127.0.0.1"],
+    ];
     dns.script("rebinding.example", NO_TIME, &answers);
     let url = format!("http://rebinding.example:{}/", receiver.addr().port());
 
@@ -222,6 +228,10 @@ async fn connections_leave_from_the_projects_address() {
     let ((mut stream, peer), answer) = tokio::join!(
         async {
             let (mut stream, peer) = receiver.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n{}") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
             (stream, peer)
         },
@@ -255,7 +265,11 @@ async fn requests_go_through_the_projects_proxy_with_its_credentials() {
             let answer = send(&transport, &url, &right).await;
             assert!(answer.outcome.is_success(), "{scheme}: {answer:?}");
         }
-        assert_eq!(proxy.asked(), [asked.clone()], "{scheme}: the second request found the connection kept");
+        assert_eq!(
+            proxy.asked(),
+            std::slice::from_ref(&asked),
+            "{scheme}: the second request found the connection kept"
+        );
         for wrong in [with("us%20er:hunter2@"), with("")] {
             let answer = send(&transport, &url, &wrong).await;
             assert_eq!(answer.outcome, AttemptOutcome::Connect, "{answer:?}");
@@ -280,7 +294,8 @@ async fn a_proxys_refusal_is_on_record() {
         let transport = HttpTransport::new(&loose(&dns)).unwrap();
 
         let answer =
-            send(&transport, "http://hook.example/", &by_proxy(&format!("{scheme}://{}", proxy.addr()))).await;
+            send(&transport, "http://hook.example/", &by_proxy(&format!("{scheme}://{}", proxy.addr())))
+                .await;
 
         assert_eq!(answer.outcome, AttemptOutcome::Connect, "{answer:?}");
         assert!(answer.error.starts_with("the proxy: ") && answer.error.contains(said), "{}", answer.error);
@@ -300,11 +315,16 @@ async fn a_proxy_is_no_way_around_the_guard() {
     let mut settings = strict(&dns);
     settings.rules.guard = Guard::new(vec!["127.0.0.1/32".parse().unwrap()], Vec::new());
     let transport = HttpTransport::new(&settings).unwrap();
-    let routes =
-        [format!("http://{}", proxy.addr()), format!("socks5h://{}", socks.addr()), format!("socks5://{}", socks.addr())];
+    let routes = [
+        format!("http://{}", proxy.addr()),
+        format!("socks5h://{}", socks.addr()),
+        format!("socks5://{}", socks.addr()),
+    ];
 
     for route in &routes {
-        for target in ["http://10.0.0.1/", "http://[::1]/", "http://169.254.169.254/", "http://inside.example/"] {
+        for target in
+            ["http://10.0.0.1/", "http://[::1]/", "http://169.254.169.254/", "http://inside.example/"]
+        {
             let answer = send(&transport, target, &by_proxy(route)).await;
             assert_eq!(answer.outcome, AttemptOutcome::Blocked, "{route} {target}: {answer:?}");
         }
@@ -312,7 +332,10 @@ async fn a_proxy_is_no_way_around_the_guard() {
     assert!(proxy.asked().is_empty() && socks.asked().is_empty());
     // What resolves there only is the proxy's to judge; a proxy that has names resolved here cannot be asked.
     let answer = send(&transport, "http://nobody.example/", &by_proxy(&routes[0])).await;
-    assert_eq!((answer.outcome, proxy.asked()), (AttemptOutcome::Connect, vec!["nobody.example:80".to_owned()]));
+    assert_eq!(
+        (answer.outcome, proxy.asked()),
+        (AttemptOutcome::Connect, vec!["nobody.example:80".to_owned()])
+    );
     let answer = send(&transport, "http://nobody.example/", &by_proxy(&routes[2])).await;
     assert_eq!(answer.outcome, AttemptOutcome::Dns);
     // The proxy's own address is judged like any other.
@@ -360,7 +383,10 @@ async fn endless_heads_are_given_up_and_long_ones_cut_on_record() {
         }
     };
     let transport = HttpTransport::new(&settings()).unwrap();
-    for line in ["x-many: 1\r\n", "x-long: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"] {
+    for line in [
+        "x-many: 1\r\n",
+        "x-long: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+    ] {
         let route = Route::default();
         let (answer, ()) = tokio::join!(send(&transport, &url, &route), endless(line));
 

@@ -17,7 +17,8 @@ use super::http::{SOON, request, settings};
 fn local() -> HttpSettings {
     let mut settings = settings();
     let networks = ["127.0.0.0/8", "::1/128"];
-    settings.rules.guard = Guard::new(networks.iter().map(|text| text.parse().unwrap()).collect(), Vec::new());
+    settings.rules.guard =
+        Guard::new(networks.iter().map(|text| text.parse().unwrap()).collect(), Vec::new());
     settings
 }
 
@@ -146,7 +147,10 @@ async fn http_2_is_spoken_where_it_is_offered_on_one_connection() {
 }
 
 /// An HTTP/2 server that says good-bye to each of its first connections, and answers on the last.
-async fn leaving(farewells: usize, reason: h2::Reason) -> (Authority, std::net::SocketAddr, tokio::task::JoinHandle<()>) {
+async fn leaving(
+    farewells: usize,
+    reason: h2::Reason,
+) -> (Authority, std::net::SocketAddr, tokio::task::JoinHandle<()>) {
     let ours = Authority::new("ours");
     let acceptor = ours.issue("localhost").acceptor(&["h2"], None);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -155,7 +159,8 @@ async fn leaving(farewells: usize, reason: h2::Reason) -> (Authority, std::net::
         for round in 0..=farewells {
             let (stream, _) = listener.accept().await.unwrap();
             let stream = acceptor.accept(stream).await.unwrap();
-            let mut connection: h2::server::Connection<_, Bytes> = h2::server::handshake(stream).await.unwrap();
+            let mut connection: h2::server::Connection<_, Bytes> =
+                h2::server::handshake(stream).await.unwrap();
             if round < farewells {
                 // Before it looks at any request, so that the last stream it has processed is none.
                 connection.abrupt_shutdown(reason);
@@ -173,7 +178,8 @@ async fn a_goaway_before_the_request_was_processed_is_made_good_at_once() {
     let (ours, addr, serving) = leaving(1, h2::Reason::NO_ERROR).await;
     let transport = HttpTransport::new(&local()).unwrap();
 
-    let answer = send(&transport, &format!("https://localhost:{}/", addr.port()), &route(Some(&ours), None)).await;
+    let answer =
+        send(&transport, &format!("https://localhost:{}/", addr.port()), &route(Some(&ours), None)).await;
 
     assert!(answer.outcome.is_success(), "{answer:?}");
     serving.abort();

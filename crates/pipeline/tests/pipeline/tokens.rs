@@ -76,8 +76,12 @@ async fn other_settings_mean_another_token() {
     let receiver = Receiver::start().await;
     receiver.script("/token", [token("t-1", ""), token("t-2", "")]);
     let transport = HttpTransport::new(&settings()).unwrap();
-    let in_header = OAuth2Client::SharedSecret { secret: Secret::new("hun:ter2".to_owned()), in_header: true };
-    let (first, other) = (oauth2(&receiver.url("/token")), OAuth2 { client: in_header, scope: None, ..oauth2(&receiver.url("/token")) });
+    let in_header =
+        OAuth2Client::SharedSecret { secret: Secret::new("hun:ter2".to_owned()), in_header: true };
+    let (first, other) = (
+        oauth2(&receiver.url("/token")),
+        OAuth2 { client: in_header, scope: None, ..oauth2(&receiver.url("/token")) },
+    );
 
     for settings in [first.clone(), first, other] {
         assert!(send(&transport, &receiver, &route(settings), SOON).await.outcome.is_success());
@@ -93,7 +97,8 @@ async fn other_settings_mean_another_token() {
 async fn a_refused_token_is_renewed_once_within_the_attempt() {
     let receiver = Receiver::start().await;
     receiver.script("/token", [token("old", ""), token("new", "")]);
-    receiver.script("/hook", [Reply::status(200), Reply::status(401), Reply::status(200), Reply::status(401)]);
+    receiver
+        .script("/hook", [Reply::status(200), Reply::status(401), Reply::status(200), Reply::status(401)]);
     let transport = HttpTransport::new(&settings()).unwrap();
     let route = route(oauth2(&receiver.url("/token")));
 

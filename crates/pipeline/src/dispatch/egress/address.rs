@@ -42,8 +42,8 @@ const SPECIAL_V6: [(Ipv6Net, &str); 14] = [
     (Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128), "loopback (::1)"),
     (Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128), "of this host (::)"),
     (Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96), "translated (::ffff:0:0:0/96)"),
-    (v6([0; 4], 8), "compatible or reserved (::/8)"),
     (v6([0x64, 0xff9b, 1, 0], 48), "a local translator's (64:ff9b:1::/48)"),
+    (v6([0; 4], 8), "compatible or reserved (::/8)"),
     (v6([0xfc00, 0, 0, 0], 7), "unique local (fc00::/7)"),
     (v6([0xfe80, 0, 0, 0], 10), "link-local (fe80::/10)"),
     (v6([0xfec0, 0, 0, 0], 10), "site-local (fec0::/10)"),
@@ -121,6 +121,7 @@ pub(super) fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let last = Ipv4Addr::new(a, b, c, d);
     match address.segments() {
         _ if NAT64.contains(&address) => Some(last),
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         // RFC 6052 section 2.2: with a prefix of 48 bits the address surrounds the ninth octet.
         [.., 0, 0] | [.., _, 0, 0] if LOCAL_NAT64.contains(&address) => {
             Some(Ipv4Addr::new(octets[6], octets[7], octets[9], octets[10]))

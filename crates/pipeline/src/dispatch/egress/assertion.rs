@@ -8,7 +8,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-    Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+    Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding,
+    RsaKeyPair,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -57,7 +58,8 @@ impl AssertionKey {
     /// What is wrong with either.
     pub fn parse(jwk: &str, algorithm: &str) -> Result<Self, String> {
         // serde's own message may quote the text.
-        let jwk: Jwk = serde_json::from_str(jwk).map_err(|_| "not a JWK: expected a JSON object with `kty`")?;
+        let jwk: Jwk =
+            serde_json::from_str(jwk).map_err(|_| "not a JWK: expected a JSON object with `kty`")?;
         let pair = match algorithm {
             "RS256" => rsa(&jwk, &RSA_PKCS1_SHA256)?,
             "RS384" => rsa(&jwk, &RSA_PKCS1_SHA384)?,
@@ -109,7 +111,9 @@ fn member(name: &str, text: &str) -> Result<Vec<u8>, String> {
     if text.is_empty() {
         return Err(format!("the key's `{name}` is missing; give the whole private key"));
     }
-    URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format!("the key's `{name}` is not base64url"))
+    URL_SAFE_NO_PAD
+        .decode(text.trim_end_matches('='))
+        .map_err(|_| format!("the key's `{name}` is not base64url"))
 }
 
 /// As [`member`], filled up with zeros at the front: some writers leave them out.
@@ -140,7 +144,12 @@ fn rsa(jwk: &Jwk, encoding: &'static dyn RsaEncoding) -> Result<Pair, String> {
     Ok(Pair::Rsa(Box::new(pair), encoding))
 }
 
-fn ec(jwk: &Jwk, curve: &str, algorithm: &'static EcdsaSigningAlgorithm, length: usize) -> Result<Pair, String> {
+fn ec(
+    jwk: &Jwk,
+    curve: &str,
+    algorithm: &'static EcdsaSigningAlgorithm,
+    length: usize,
+) -> Result<Pair, String> {
     is_type(jwk, "EC", curve)?;
     let public = [vec![4], sized("x", &jwk.x, length)?, sized("y", &jwk.y, length)?].concat();
     let private = sized("d", &jwk.d, length)?;

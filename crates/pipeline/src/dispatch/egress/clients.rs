@@ -75,13 +75,20 @@ impl<'a> Profile<'a> {
         let credentials = route.endpoint.as_ref().map(|endpoint| &endpoint.credentials);
         let ca = credentials.and_then(|found| found.ca.as_deref());
         Self {
-            proxy: route.project.as_ref().and_then(|found| found.credentials.proxy.as_ref()).map(|url| url.expose().as_str()),
+            proxy: route
+                .project
+                .as_ref()
+                .and_then(|found| found.credentials.proxy.as_ref())
+                .map(|url| url.expose().as_str()),
             source: route.project.as_ref().and_then(|found| found.settings.egress.source_address),
             certificate: credentials
                 .and_then(|found| found.client_certificate.as_ref())
                 .map(|pair| (pair.certificate.as_str(), pair.key.expose().as_str())),
             ca,
-            opened: route.project.as_ref().map_or(&[], |found| guard.effective(&found.settings.egress.allowed_hosts)),
+            opened: route
+                .project
+                .as_ref()
+                .map_or(&[], |found| guard.effective(&found.settings.egress.allowed_hosts)),
             trust: if ca.is_some() { trust } else { Trust::Own },
         }
     }
@@ -148,7 +155,8 @@ impl Clients {
             return Ok(entry.client.clone());
         }
         let client = self.make.client(route, profile.trust).map_err(|problem| {
-            let outcome = if problem.starts_with("the proxy") { AttemptOutcome::Connect } else { AttemptOutcome::Tls };
+            let outcome =
+                if problem.starts_with("the proxy") { AttemptOutcome::Connect } else { AttemptOutcome::Tls };
             Fault::new(outcome, &problem)
         })?;
         own.retain(|_, entry| now.duration_since(entry.used) < UNUSED);
@@ -157,7 +165,10 @@ impl Clients {
         {
             own.remove(&oldest);
         }
-        own.insert(key, Entry { route: route.clone(), trust: profile.trust, client: client.clone(), used: now });
+        own.insert(
+            key,
+            Entry { route: route.clone(), trust: profile.trust, client: client.clone(), used: now },
+        );
         metrics::gauge!("dispatch_egress_profiles").set(own.len() as f64);
         Ok(client)
     }
@@ -167,7 +178,8 @@ impl Make {
     fn client(&self, route: &Route, trust: Trust) -> Result<Client, String> {
         let project = route.project.as_deref();
         let credentials = route.endpoint.as_ref().map(|endpoint| &endpoint.credentials);
-        let certificate: Option<&ClientCertificate> = credentials.and_then(|found| found.client_certificate.as_ref());
+        let certificate: Option<&ClientCertificate> =
+            credentials.and_then(|found| found.client_certificate.as_ref());
         let ca = credentials.and_then(|found| found.ca.as_deref());
         let proxy = match project.and_then(|found| found.credentials.proxy.as_ref()) {
             None => None,
@@ -176,7 +188,8 @@ impl Make {
                 Some((proxy, self.tls.configure(None, None, Trust::Own)?))
             }
         };
-        let opened = project.map_or(&[][..], |found| self.guard.effective(&found.settings.egress.allowed_hosts));
+        let opened =
+            project.map_or(&[][..], |found| self.guard.effective(&found.settings.egress.allowed_hosts));
         let connector = Connector::new(Parts {
             permitted: Permitted {
                 resolver: Arc::clone(&self.resolver),

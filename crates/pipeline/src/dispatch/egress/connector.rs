@@ -74,7 +74,11 @@ impl Service<Name> for Permitted {
         let this = self.clone();
         Box::pin(async move {
             let addresses = this.addresses(name.as_str()).await?;
-            Ok(addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
+            Ok(addresses
+                .into_iter()
+                .map(|address| SocketAddr::new(address, 0))
+                .collect::<Vec<_>>()
+                .into_iter())
         })
     }
 }
@@ -188,7 +192,12 @@ impl Inner {
         Ok(Link::new(stream, Arc::clone(&self.connections)))
     }
 
-    async fn connect_through(&self, via: &Via, host: &Host<String>, port: u16) -> Result<Stream, ConnectError> {
+    async fn connect_through(
+        &self,
+        via: &Via,
+        host: &Host<String>,
+        port: u16,
+    ) -> Result<Stream, ConnectError> {
         let sends_names = via.proxy.kind != ProxyKind::Socks5 { sends_names: false };
         let target = match host {
             Host::Ipv4(address) => self.permitted.check((*address).into(), None).map(|()| host.clone())?,
@@ -232,7 +241,7 @@ async fn dial(
         Host::Ipv6(address) => permitted.check((*address).into(), None)?,
         Host::Domain(_) => {}
     }
-    let connected = tcp.call(target).await.map_err(|error| reached(Box::new(error)))?;
+    let connected = tcp.call(target).await.map_err(|error| reached(&error))?;
     Ok(Stream::Tcp(connected.into_inner()))
 }
 

@@ -14,7 +14,7 @@ use super::resolver::Unresolved;
 const LONGEST: usize = 300;
 
 /// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error(transparent)]
     Blocked(#[from] Denial),
@@ -77,20 +77,11 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 /// What an error of the connection's inside was: ours is found again, whatever the client wrapped around it.
-pub(super) fn reached(error: Box<dyn Error + Send + Sync>) -> ConnectError {
-    let error = match error.downcast::<ConnectError>() {
-        Ok(ours) => return *ours,
-        Err(error) => error,
-    };
-    for cause in causes(&*error) {
-        if let Some(denial) = cause.downcast_ref::<Denial>() {
-            return denial.clone().into();
-        }
-        if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
-            return unresolved.clone().into();
-        }
+pub(super) fn reached(error: &(dyn Error + 'static)) -> ConnectError {
+    match causes(error).find_map(|cause| cause.downcast_ref::<ConnectError>()) {
+        Some(ours) => ours.clone(),
+        None => ConnectError::Tcp(chain(error)),
     }
-    ConnectError::Tcp(chain(&*error))
 }
 
 /// Classifies an error of the client's.
@@ -117,7 +108,10 @@ pub(super) fn classify(error: &(dyn Error + 'static)) -> Fault {
     }
     let hyper = causes(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
     let is_closed = hyper.is_some_and(|hyper| {
-        hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled() || hyper.is_body_write_aborted()
+        hyper.is_incomplete_message()
+            || hyper.is_closed()
+            || hyper.is_canceled()
+            || hyper.is_body_write_aborted()
     });
     let outcome = if is_closed { AttemptOutcome::Connect } else { AttemptOutcome::Protocol };
     Fault::new(outcome, &error.source().map_or_else(|| error.to_string(), chain))

@@ -66,7 +66,8 @@ impl Tokens {
         F: Future<Output = Result<(u16, Bytes), String>>,
     {
         let is_same = |(owner, _): &Kept| {
-            Arc::ptr_eq(owner, endpoint) || owner.credentials.authentication == endpoint.credentials.authentication
+            Arc::ptr_eq(owner, endpoint)
+                || owner.credentials.authentication == endpoint.credentials.authentication
         };
         let make = async {
             let fetched = async {

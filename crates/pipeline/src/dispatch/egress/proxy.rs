@@ -58,7 +58,9 @@ impl Proxy {
             "socks5" => (ProxyKind::Socks5 { sends_names: false }, 1080),
             "socks5h" => (ProxyKind::Socks5 { sends_names: true }, 1080),
             other => {
-                return Err(format!("`{other}` is no kind of proxy; expected http, https, socks5 or socks5h"));
+                return Err(format!(
+                    "`{other}` is no kind of proxy; expected http, https, socks5 or socks5h"
+                ));
             }
         };
         let host = match url.host_str() {
@@ -138,7 +140,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_without_its_password() {
-        for text in ["", "proxy", "ftp://a:hunter2@b", "http://a:hunter2@b/c", "http://a:hunter2%0a@b", "socks5://"] {
+        for text in
+            ["", "proxy", "ftp://a:hunter2@b", "http://a:hunter2@b/c", "http://a:hunter2%0a@b", "socks5://"]
+        {
             let problem = parse(text).unwrap_err();
             assert!(!problem.contains("hunter2"), "{problem}");
         }

@@ -73,8 +73,15 @@ impl Sender {
             connect_timeout: settings.connect_timeout,
             idle_per_host: settings.idle_per_host,
         };
-        let user_agent = HeaderValue::try_from(agent).map_err(|_| "the User-Agent is no header's value".to_owned())?;
-        Ok(Self { clients: Clients::new(make)?, tokens: Tokens::new(), rules: settings.rules.clone(), connections, user_agent })
+        let user_agent =
+            HeaderValue::try_from(agent).map_err(|_| "the User-Agent is no header's value".to_owned())?;
+        Ok(Self {
+            clients: Clients::new(make)?,
+            tokens: Tokens::new(),
+            rules: settings.rules.clone(),
+            connections,
+            user_agent,
+        })
     }
 
     /// The token of a route whose endpoint wants one.
@@ -85,12 +92,18 @@ impl Sender {
         Box::pin(self.fetch_token(route, endpoint, settings)).await.map(Some)
     }
 
-    async fn fetch_token(&self, route: &Route, endpoint: &Arc<Endpoint>, settings: &OAuth2) -> Result<Token, Fault> {
+    async fn fetch_token(
+        &self,
+        route: &Route,
+        endpoint: &Arc<Endpoint>,
+        settings: &OAuth2,
+    ) -> Result<Token, Fault> {
         let exchange = async |request: Request<Bytes>| {
             self.permits(route, &settings.url).map_err(|fault| fault.text)?;
             let client = self.clients.of(route, Trust::Both).map_err(|fault| fault.text)?;
             let (head, body) = request.into_parts();
-            let mut received = self.exchange(&client, head.uri, head.headers, body).await.map_err(|fault| fault.text)?;
+            let mut received =
+                self.exchange(&client, head.uri, head.headers, body).await.map_err(|fault| fault.text)?;
             let body = received.body(TOKEN_ANSWER).await.map_err(|fault| fault.text)?;
             Ok((received.status, body))
         };
@@ -147,7 +160,8 @@ impl Sender {
             headers.insert(CONNECTION, CLOSE);
         }
         // Only HTTP/2 says that it has not processed a request, and only over TLS is it spoken.
-        let mut again = (uri.scheme() == Some(&Scheme::HTTPS)).then(|| (uri.clone(), headers.clone(), body.clone()));
+        let mut again =
+            (uri.scheme() == Some(&Scheme::HTTPS)).then(|| (uri.clone(), headers.clone(), body.clone()));
         let mut next = (uri, headers, body);
         loop {
             let (uri, headers, body) = next;

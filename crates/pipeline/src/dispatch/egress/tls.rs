@@ -75,8 +75,11 @@ impl Tls {
         match certificate {
             None => Ok(builder.with_no_client_auth()),
             Some(pair) => {
-                let (chain, key) = read(pair).map_err(|problem| format!("`client_certificate`: {problem}"))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| format!("`client_certificate`: {error}"))
+                let (chain, key) =
+                    read(pair).map_err(|problem| format!("`client_certificate`: {problem}"))?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|error| format!("`client_certificate`: {error}"))
             }
         }
     }

@@ -122,7 +122,10 @@ impl EgressRules {
             return refuse("host", format!("`{name}` is not a host name, or it ends in a dot"));
         }
         if is_metadata_name(name) {
-            return refuse("host", format!("`{name}` is a cloud's metadata service; webhooks never go there"));
+            return refuse(
+                "host",
+                format!("`{name}` is a cloud's metadata service; webhooks never go there"),
+            );
         }
         if name == "localhost" || name.ends_with(".localhost") {
             // Known without asking (RFC 6761 section 6.3): it need not wait for the first attempt.

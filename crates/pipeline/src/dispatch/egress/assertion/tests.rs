@@ -6,16 +6,15 @@ use aws_lc_rs::signature::{
 
 use super::*;
 
-/// RFC 7515 appendix A.2: the example's key.
-const RSA: &str = r#"{"kty":"RSA","kid":"k-1",
-"n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
-"e":"AQAB",
-"d":"Eq5xpGnNCivDflJsRQBXHx1hdR1k6Ulwe2JZD50LpXyWPEAeP88vLNO97IjlA7_GQ5sLKMgvfTeXZx9SE-7YwVol2NXOoAJe46sui395IW_GO-pWJ1O0BkTGoVEn2bKVRUCgu-GjBVaYLU6f3l9kJfFNS3E0QbVdxzubSu3Mkqzjkn439X0M_V51gfpRLI9JYanrC4D4qAdGcopV_0ZHHzQlBjudU2QvXt4ehNYTCBr6XCLQUShb1juUO1ZdiYoFaFQT5Tw8bGUl_x_jTj3ccPDVZFD9pIuhLhBOneufuBiB4cS98l2SR_RQyGWSeWjnczT0QU91p1DhOVRuOopznQ",
-"p":"4BzEEOtIpmVdVEZNCqS7baC4crd0pqnRH_5IB3jw3bcxGn6QLvnEtfdUdiYrqBdss1l58BQ3KhooKeQTa9AB0Hw_Py5PJdTJNPY8cQn7ouZ2KKDcmnPGBY5t7yLc1QlQ5xHdwW1VhvKn-nXqhJTBgIPgtldC-KDV5z-y2XDwGUc",
-"q":"uQPEfgmVtjL0Uyyx88GZFF1fOunH3-7cepKmtH4pxhtCoHqpWmT8YAmZxaewHgHAjLYsp1ZSe7zFYHj7C6ul7TjeLQeZD_YwD66t62wDmpe_HlB-TnBA-njbglfIsRLtXlnDzQkv5dTltRJ11BKBBypeeF6689rjcJIDEz9RWdc",
-"dp":"BwKfV3Akq5_MFZDFZCnW-wzl-CCo83WoZvnLQwCTeDv8uzluRSnm71I3QCLdhrqE2e9YkxvuxdBfpT_PI7Yz-FOKnu1R6HsJeDCjn12Sk3vmAktV2zb34MCdy7cpdTh_YVr7tss2u6vneTwrA86rZtu5Mbr1C1XsmvkxHQAdYo0",
-"dq":"h_96-mK1R_7glhsum81dZxjTnYynPbZpHziZjeeHcXYsXaaMwkOlODsWa7I9xXDoRwbKgB719rrmI2oKr6N3Do9U0ajaHF-NKJnwgjMd2w9cjz3_-kyNlxAr2v4IKhGNpmM5iIgOS1VZnOZ68m6_pbLBSp3nssTdlqvd0tIiTHU",
-"qi":"IYd7DHOhrWvxkwPQsRM2tOgrjbcrfvtQJipd-DlcxyVuuMOQFnn_9qvUoK1ESpUcMTl2l6Mym2Wz9sYGpwqRX-dFpIzkBJvfP4OH4tGkrJrqPNwmKgk4LHyXlFXpOaL_7Xa1t0p4GqVMdpsYxJ1Uw7mGDR2YyjC9VKMVWrfmfQ4"}"#;
+/// Made by OpenSSL for this test, as the signature below.
+const RSA: &str = r#"{"kty":"RSA","kid":"k-1","e":"AQAB",
+"n":"1ldAQXckZQopuu3YZ_8luFjf-CfTkMVYDhHB3FphRIKyJAPAk4ySy_BLSHcDHbe4qSkz6P0eYSAn73msdG0QaOkoKO3bwm2OHbQ-NBhgLXnAJvDZTBrxQQxQ_izWRRHBFM1-9aUiwx6A8eiWLwyrJT2tvGIm22mw9jsCG-RlLqKMfqLqKjOcDjiKWMcO1c-d5ZFkoP4zS7FLK6_3EwEuX-bGG49BB4yt5Mro2gsmrVNnts1CaWq1__ZTBwFqmkFMYlX58bT97uPTWE3iWSWjiXMgEREhYWCaWphaPFT4IXPtJZwDYUiNJ0Zb-l-xiHIbBsSio5ceFoqxqMfs-73Saw",
+"d":"IlWnXIqbdmIFOEVJvAhXqwBK9Fiw38kfp1_50soEOHIf23wMY7ZffN1judpypyvbH_c9MlklqNT6q2ECxUMD9MJF-snLa7RFUTB3zGbhNTetFlp7fIujp3yzwVuTq_cW8Qr6skUp3IwCMijEsgm7UAO21Rf7Syd9lPFJOl2WRbyyDUQBTjUxTRkQlzxSmgH1f33QIjVDw03_jZSDP900dQkTwM7fIWMc13AiFaJZTGz5MTnkdNKtzYV8dk6hdxm4Qc63UDJDh_0DpbZHZOkj1VHEeRl9gLEfZ8CyEFltJgMpRtybEl8PhOZ-deU0Goe8WaoGUwdJzhK42Tpfv-lqJQ",
+"p":"8hEXq-1Iui7qhIcqi0LpiYgmtOllYp9_WU9NGLN4I02cYqIk8-0NNAOzN3ciNrZ7kDGvA3YxB-AFomfNCQBP7B4rDXI0O6IGDWIHgfPSivYouynSQeSA46YaZ1aa4VaYvMeP2zzH5w4yzbDIc4xEKwcMxkd2wRV6lQJEVByNncU",
+"q":"4q2cUKn20p3G4BNKfoSdnFJhAJ5ggZ4_nsZFcq7XWTheBARhI04VP6A2ViFhXpKqhvd6iRBOMXVoSZ-xsbvPNjacMsQkMf-qaiup_-5xGaEEW1TPKnna7YF2pmEqQtRb3_Tik9xaAlHYR1yZYDhj9CJ3U1q1lq21phUoEVw9Ym8",
+"dp":"N1z7agIKKTMDxi3X6CP0n9T47VWYL5dFHBsMCgM6DfD5PIHTK8riwyu5eI0R0SupVRBX89W7Xw64my1ccpuUq-82b4vYMG9dLQBnsSwf0lJ8fFoTUai-ZdKepVXkdHdG1Z5a44yiN9FCg1LUdcD18lVZcZv0qDKOZ7guAoLJTPU",
+"dq":"llUdfkG6eCQ7aRBiL1Y0USAxRP_EcTJKbzp_hHeASqOfdnqREaEPZosSfjzVHquWfLxUf-JYeWSsLWfDqWQtIH9HSEPc3Wv50T_0FtBEIgMvqIKugjUehLV_wwhdxsSfyf_W5MkWyMMO9QTsk2vSnm7dRGK8W5oJBoSxdhH-g_E",
+"qi":"eOKjdsIeF6m3JtUOSBOcSXKpILdLKOHTGt5VvnVIDx1JN9kvUIe0r_hPv1r76HzvSK56b2jqRZ7C_E47DaAoMUZb5hMOhQ6bFSJ4GOZ91x8pRsbMYqhWEX-2-ClK7NvMpAWhoP_BbMdjytzgeL1tNEGQKw6IKbDulMa1JzeDqtY"}"#;
 
 /// RFC 7515 appendix A.3.
 const EC: &str = r#"{"kty":"EC","crv":"P-256",
@@ -61,7 +60,8 @@ fn every_algorithm_signs_what_verifies() {
         ("EdDSA", ED, &ED25519),
     ];
     for (algorithm, jwk, verifier) in cases {
-        let key = AssertionKey::parse(jwk, algorithm).unwrap_or_else(|problem| panic!("{algorithm}: {problem}"));
+        let key =
+            AssertionKey::parse(jwk, algorithm).unwrap_or_else(|problem| panic!("{algorithm}: {problem}"));
 
         let token = key.sign(&json!({"iss": "us"})).unwrap();
 
@@ -79,20 +79,26 @@ fn every_algorithm_signs_what_verifies() {
 }
 
 #[test]
-fn the_signature_of_rfc_7515_comes_out() {
+fn the_signature_of_other_peoples_code_comes_out() {
     let Pair::Rsa(pair, encoding) = AssertionKey::parse(RSA, "RS256").unwrap().pair else { panic!() };
-    let signed = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    let signed = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ1cyJ9";
     let mut signature = vec![0; 256];
 
     pair.sign(encoding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
 
-    assert!(URL_SAFE_NO_PAD.encode(signature).starts_with("cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7"));
+    assert_eq!(
+        URL_SAFE_NO_PAD.encode(signature),
+        "vuqNBNWZjC9JPHp71XcM7SRUsytfr8l-t4NuPuN1PUD-BjZ19QIosXRVpzL-KbqJWQsie0MhQDm57nXL_JMX9FNYTObUscT9gM8PC86BHV_v4r1qYYWhxxfUkcW2OeyCesD5icS5J8ChcT3RinFhl3CpQc8x0Px2qu_pECCCuskIWgNHPkB9rADK_qdCiw9gf3qE_2jJToinCHjDP-sfVH8Dmy28dAEaPbRPN4Wu6ovVSmCbkJaDBbexeQb6YJgIVOC5j-DksjcHmg0YlQSE4lg2Dde5AWjnPaB24iQhhb8EM30HmqTTTOaGqhwmwgao8N-oiGOtPHK1EZjy4jwx8g"
+    );
 }
 
 #[test]
 fn wrong_keys_are_refused_and_not_quoted() {
     let public_only = EC.replace("\"d\"", "\"dd\"");
-    let mixed = ED.replace("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "AAAAAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+    let mixed = ED.replace(
+        "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        "AAAAAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    );
     for (jwk, algorithm, word) in [
         (EC, "RS256", "kty"),
         (EC, "ES384", "crv"),

@@ -119,7 +119,9 @@ fn metadata_passes_only_by_its_very_address() {
     let wide = Guard::new(networks(&["0.0.0.0/0", "::/0"]), Vec::new());
     let listed = Guard::new(networks(&["169.254.169.254/32", "fd00:ec2::254/128"]), Vec::new());
 
-    for text in ["169.254.169.254", "168.63.129.16", "fd00:ec2::254", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::"] {
+    for text in
+        ["169.254.169.254", "168.63.129.16", "fd00:ec2::254", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::"]
+    {
         assert!(check(&wide, text).unwrap_err().is_metadata, "{text}");
     }
     // The layout of a prefix of 48 bits, too.

@@ -90,11 +90,18 @@ fn odd_spellings_are_refused_even_of_addresses_that_are_allowed() {
         ..EgressRules::default()
     };
 
-    for text in ["http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/", "http://１２７.0.0.1/", "http://127.1/"]
-    {
+    for text in [
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "http://0177.0.0.1/",
+        "http://１２７.0.0.1/",
+        "http://127.1/",
+    ] {
         assert_eq!(part(&rules, text), Err("host"), "{text}");
     }
-    for text in ["http://127.0.0.1:80/", "http://localhost/", "https://[::1]/", "https://a.localhost:8443/b?c=d"] {
+    for text in
+        ["http://127.0.0.1:80/", "http://localhost/", "https://[::1]/", "https://a.localhost:8443/b?c=d"]
+    {
         assert!(part(&rules, text).is_ok(), "{text}");
     }
 }
