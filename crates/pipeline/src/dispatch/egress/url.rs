@@ -148,7 +148,7 @@ impl EgressRules {
         for (index, host) in project.allowed_hosts.iter().enumerate() {
             let problem = match host.parse::<IpAddr>() {
                 Ok(address) => self.guard.check(address, None, &project.allowed_hosts).err().map(|denial| {
-                    format!("{denial}: this address is in none of `security.project_networks`")
+                    format!("{address} is {} and in none of `security.project_networks`", denial.rule)
                 }),
                 Err(_) if host.is_empty() || host.contains([':', '/', '*', '@']) || !host.is_ascii() => {
                     Some("expected a host name (an international one as `xn--…`) or an address".to_owned())
