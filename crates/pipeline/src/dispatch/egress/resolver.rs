@@ -66,7 +66,9 @@ impl Resolver {
     /// What is wrong with the system's configuration.
     pub(super) fn new(settings: DnsSettings) -> Result<Self, String> {
         let builder = if settings.servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(|error| format!("the system's resolver: {error}"))?
+            TokioResolver::builder_tokio().map_err(|error| {
+                format!("the system's resolver: {error}; name servers in `dispatch.dns_servers` instead")
+            })?
         } else {
             let servers = settings.servers.iter().map(|server| {
                 let mut config = NameServerConfig::udp_and_tcp(server.ip());

@@ -139,11 +139,10 @@ impl Sender {
 
     /// The same checks as at registration: what is allowed may have changed since.
     fn permits(&self, route: &Route, url: &Url) -> Result<(), Fault> {
-        const NOTHING: &EgressSettings =
-            &EgressSettings { allow_http: None, allowed_hosts: Vec::new(), source_address: None };
-        let project = route.project.as_ref().map_or(NOTHING, |project| &project.settings.egress);
+        let nothing = EgressSettings::default();
+        let project = route.project.as_ref().map_or(&nothing, |project| &project.settings.egress);
         let checked = self.rules.check(url, project);
-        checked.map_err(|error| Fault::new(AttemptOutcome::Blocked, &format!("the endpoint's URL: {error}")))
+        checked.map_err(|error| Fault::new(AttemptOutcome::Blocked, &format!("the URL's {error}")))
     }
 
     async fn exchange(
