@@ -133,6 +133,23 @@ async fn of_several_addresses_only_the_permitted_ones_are_used() {
 }
 
 #[tokio::test]
+async fn a_family_that_leads_nowhere_does_not_keep_the_other_from_being_tried() {
+    let (dns, receiver) = (DnsServer::start().await, Receiver::start().await);
+    let mut settings = loose(&dns);
+    settings.rules.guard =
+        Guard::new(vec!["127.0.0.1/32".parse().unwrap(), "::1/128".parse().unwrap()], Vec::new());
+    settings.connect_timeout = 5 * SECOND;
+    let transport = HttpTransport::new(&settings).unwrap();
+    // Nobody listens there by IPv6.
+    dns.script("dual.example", NO_TIME, &[&["::1", "127.0.0.1"]]);
+
+    let url = format!("http://dual.example:{}/", receiver.addr().port());
+    let answer = send(&transport, &url, &Route::default()).await;
+
+    assert!(answer.outcome.is_success(), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_redirect_to_metadata_is_not_followed() {
     let receiver = Receiver::start().await;
     let transport = HttpTransport::new(&settings()).unwrap();

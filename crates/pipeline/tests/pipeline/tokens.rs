@@ -113,6 +113,40 @@ async fn a_refused_token_is_renewed_once_within_the_attempt() {
 }
 
 #[tokio::test]
+async fn an_assertion_proves_who_asks() {
+    let receiver = Receiver::start().await;
+    receiver.script("/token", [token("t-1", "")]);
+    let transport = HttpTransport::new(&settings()).unwrap();
+    // RFC 8037 appendix A.1.
+    let key = r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let client = OAuth2Client::ClientAssertion {
+        signing_key: Secret::new(key.to_owned()),
+        algorithm: "EdDSA".to_owned(),
+        issuer: Some("issuer".to_owned()),
+        subject: None,
+    };
+    let settings = OAuth2 { client, audience: Some("api".to_owned()), ..oauth2(&receiver.url("/token")) };
+
+    assert!(send(&transport, &receiver, &route(settings), SOON).await.outcome.is_success());
+
+    let asked = receiver.requests_to("/token").remove(0);
+    let form: std::collections::HashMap<_, _> =
+        url::form_urlencoded::parse(&asked.body).into_owned().collect();
+    assert_eq!(form["client_assertion_type"], "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+    assert_eq!((form["client_id"].as_str(), form["audience"].as_str()), ("us", "api"));
+    assert!(!form.contains_key("client_secret"));
+    let claims = form["client_assertion"].split('.').nth(1).unwrap();
+    use base64::Engine;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!((&claims["iss"], &claims["sub"]), (&"issuer".into(), &"us".into()));
+    assert_eq!(claims["aud"], receiver.url("/token"));
+    let life = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
+    assert!((60..=600).contains(&life) && claims["jti"].as_str().is_some_and(|id| id.len() >= 16));
+}
+
+#[tokio::test]
 async fn a_token_is_not_used_in_its_last_moments() {
     let receiver = Receiver::start().await;
     receiver.script("/token", [token("brief", r#","expires_in":"0""#), token("t-2", "")]);

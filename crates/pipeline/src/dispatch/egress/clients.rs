@@ -214,3 +214,6 @@ impl Make {
             .build(connector))
     }
 }
+
+#[cfg(test)]
+mod tests;
