@@ -30,6 +30,8 @@ pub enum AttemptOutcome {
     Blocked,
     /// The answer was not HTTP.
     Protocol,
+    /// There was no token to authenticate with; nothing was sent.
+    Authentication,
 }
 
 impl AttemptOutcome {
@@ -63,6 +65,7 @@ impl AttemptOutcome {
             Self::Tls => "tls",
             Self::Blocked => "blocked",
             Self::Protocol => "protocol",
+            Self::Authentication => "auth",
         }
     }
 }
@@ -82,7 +85,7 @@ pub struct Attempt {
     pub duration: Duration,
     /// What came of it.
     pub outcome: AttemptOutcome,
-    /// A sentence for people where there is no response; empty otherwise.
+    /// A sentence for people where there is no response, or one that needs a word; empty otherwise.
     pub error: String,
     /// Headers sent, credentials redacted.
     pub request_headers: Headers,
@@ -118,7 +121,12 @@ mod tests {
             assert_eq!(answer(status).is_success(), class == "success", "{status}");
             assert_eq!(answer(status).status(), Some(status));
         }
-        for outcome in [AttemptOutcome::Timeout, AttemptOutcome::Dns, AttemptOutcome::Blocked] {
+        for outcome in [
+            AttemptOutcome::Timeout,
+            AttemptOutcome::Dns,
+            AttemptOutcome::Blocked,
+            AttemptOutcome::Authentication,
+        ] {
             assert!(!outcome.is_success());
             assert_eq!(outcome.status(), None);
         }

@@ -85,7 +85,9 @@ pub(crate) struct Security {
     pub(crate) previous_master_keys_files: Vec<String>,
     pub(crate) allow_http_endpoints: bool,
     pub(crate) allowed_networks: Vec<IpNet>,
+    pub(crate) project_networks: Vec<IpNet>,
     pub(crate) allowed_ports: Vec<u16>,
+    pub(crate) egress_ips: Vec<String>,
 }
 
 /// `[http]`
@@ -130,6 +132,16 @@ pub(crate) struct Dispatch {
     pub(crate) poll: Duration,
     pub(crate) response_bytes: ByteSize,
     pub(crate) user_agent: String,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_per_host: NonZeroUsize,
+    pub(crate) dns_servers: Vec<SocketAddr>,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) dns_min_ttl: Duration,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) dns_max_ttl: Duration,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) dns_negative_ttl: Duration,
 }
 
 /// `[retention]`

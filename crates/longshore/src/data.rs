@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
-use longshore_api::{Health, probe_router};
+use longshore_api::{Health, egress_router, probe_router};
 use longshore_core::{Clock, ports::ClaimedDelivery};
 use longshore_core::{DeliveryId, IdGenerator, Mapping, Snapshot, SystemClock};
-use longshore_pipeline::dispatch::{self, Dispatch, DispatchLimits, Guard, HttpSettings, HttpTransport};
+use longshore_pipeline::dispatch::{self, Dispatch, DispatchLimits, HttpTransport};
 use longshore_pipeline::ingest::{self, Ingest, IngestLimits, Origin};
 use longshore_pipeline::{Ledger, LedgerLimits};
 use longshore_source::Status;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::{Config, Inputs};
+use crate::egress;
 use crate::gate::ApiKeyGate;
 use crate::lifecycle::{Stage, Tasks};
 use crate::ops;
@@ -31,8 +32,6 @@ use crate::sources::{self, Sources};
 
 /// How long outcomes are gathered.
 const GATHER: Duration = Duration::from_millis(20);
-/// Idle connections kept per receiver.
-const IDLE_PER_HOST: usize = 128;
 
 pub(crate) type PgIngest = Ingest<Store, SystemClock>;
 
@@ -61,6 +60,7 @@ pub(crate) async fn start(
         config: resources.snapshot.clone(),
         ledger: ledger.clone(),
         dispatch: fresh_sender,
+        rules: Arc::new(egress::rules(config)),
         limits: IngestLimits {
             batch: config.ingest.batch_events,
             hold_replies: config.ingest.hold,
@@ -108,14 +108,7 @@ fn start_dispatch(
     ledger: Ledger,
     fresh: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
 ) -> anyhow::Result<()> {
-    let transport = HttpTransport::new(HttpSettings {
-        guard: Guard::new(config.security.allowed_networks.clone()),
-        allow_http: config.security.allow_http_endpoints,
-        allowed_ports: config.security.allowed_ports.clone(),
-        response_bytes: config.dispatch.response_bytes.bytes(),
-        idle_per_host: IDLE_PER_HOST,
-        user_agent: config.dispatch.user_agent.clone(),
-    })?;
+    let transport = HttpTransport::new(&egress::settings(config))?;
     let dispatch = Dispatch {
         queue: Arc::new(store.clone()),
         transport,
@@ -162,6 +155,7 @@ async fn start_http(
     let (router, source) = longshore_source_http::routes(http, Arc::new(gate));
     let router = router.merge(probe_router(health.clone()));
     let router = router.merge(public_keys_router(resources.snapshot.clone(), SystemClock));
+    let router = router.merge(egress_router(config.security.egress_ips.clone()));
     let listener = ops::listen(config.http.bind, "http.bind").await?.tap_io(|stream| {
         // An answer is one small packet: it must not wait for another.
         let _ = stream.set_nodelay(true);

@@ -22,6 +22,7 @@ mod cli;
 mod commands;
 mod config;
 mod data;
+mod egress;
 mod failure;
 mod gate;
 mod lifecycle;

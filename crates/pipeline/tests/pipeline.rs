@@ -7,6 +7,8 @@
 mod bed;
 #[path = "pipeline/delivering.rs"]
 mod delivering;
+#[path = "pipeline/egress.rs"]
+mod egress;
 #[path = "pipeline/http.rs"]
 mod http;
 #[path = "pipeline/mapping.rs"]
@@ -19,6 +21,10 @@ mod replaying;
 mod stopping;
 #[path = "pipeline/storing.rs"]
 mod storing;
+#[path = "pipeline/tls.rs"]
+mod tls;
+#[path = "pipeline/tokens.rs"]
+mod tokens;
 #[path = "pipeline/transport.rs"]
 mod transport;
 #[path = "pipeline/watermarks.rs"]

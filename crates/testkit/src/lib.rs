@@ -14,15 +14,18 @@
 //! | [`chaos`] | a TCP proxy that cuts, resets and stalls |
 //! | [`clock`] | a [`longshore_core::Clock`] on tokio's time, which tests can pause |
 //! | [`database`] | a database of its own for each test |
+//! | [`dns`] | a DNS server that answers by script |
 //! | [`gateway`] | the `longshore` binary as a child process, killed and restarted |
 //! | `kafka` | topics of its own for each test, transactions, what a group has left (feature `kafka`) |
 //! | [`memory`] | the store's two ports in memory, with fault knobs |
 //! | `pubsub` | (feature `pubsub`) topics and subscriptions of its own for each test, publishing, what is left |
 //! | [`rabbitmq`] | queues of its own for each test, publishing, depth |
+//! | [`proxy`] | HTTP CONNECT and SOCKS 5 proxies that keep what they were asked |
 //! | [`publication`] | a message about to be published, as every broker has it |
 //! | [`record`] | what a fault test saw, for the table of `docs/reliability.md` |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
+//! | `tls` | (feature `tls`) authorities and certificates made on the spot |
 //! | `sqs` | with the feature `sqs`: queues of its own for each test on an SQS server, publishing, depth |
 
 #![expect(clippy::panic, reason = "a test whose surroundings are broken has no better answer")]
@@ -32,10 +35,12 @@ pub mod broker;
 pub mod chaos;
 pub mod clock;
 pub mod database;
+pub mod dns;
 pub mod gateway;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;
+pub mod proxy;
 pub mod publication;
 #[cfg(feature = "pubsub")]
 pub mod pubsub;
@@ -45,6 +50,8 @@ pub mod record;
 pub mod servers;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod unique;
 
 pub use unique::free_addr;

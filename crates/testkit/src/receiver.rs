@@ -57,7 +57,7 @@ impl Receiver {
     /// # Panics
     /// When the loopback has no free port.
     pub async fn start() -> Self {
-        Self::listen("127.0.0.1:0".parse().expect("an address")).await
+        Self::listen("127.0.0.1:0".parse().expect("an address"), Wire::Plain).await
     }
 
     /// As [`Self::start`], at an address of [`crate::free_addr`], where nobody answered before.
@@ -65,15 +65,30 @@ impl Receiver {
     /// # Panics
     /// When the address is taken.
     pub async fn start_at(addr: SocketAddr) -> Self {
-        Self::listen(addr).await
+        Self::listen(addr, Wire::Plain).await
     }
 
-    async fn listen(addr: SocketAddr) -> Self {
+    /// As [`Self::start`], behind TLS; HTTP/2 when the acceptor offers it. See [`Self::secure_url`].
+    ///
+    /// # Panics
+    /// When the loopback has no free port.
+    #[cfg(feature = "tls")]
+    pub async fn start_tls(acceptor: tokio_rustls::TlsAcceptor) -> Self {
+        Self::listen("127.0.0.1:0".parse().expect("an address"), Wire::Tls(acceptor)).await
+    }
+
+    /// The `https` URL of a path on `localhost`.
+    #[must_use]
+    pub fn secure_url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.addr.port())
+    }
+
+    async fn listen(addr: SocketAddr, wire: Wire) -> Self {
         let listener = TcpListener::bind(addr).await.expect("a free loopback port");
         let addr = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared { state: Mutex::default(), received: watch::Sender::new(0) });
         let stop = CancellationToken::new();
-        tokio::spawn(accept(listener, Arc::clone(&shared), stop.clone()));
+        tokio::spawn(accept(listener, wire, Arc::clone(&shared), stop.clone()));
         Self { addr, shared, _stop: stop.drop_guard() }
     }
 
@@ -232,18 +247,46 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
+/// How connections are spoken over.
+#[derive(Clone)]
+enum Wire {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(tokio_rustls::TlsAcceptor),
+}
+
+async fn accept(listener: TcpListener, wire: Wire, shared: Arc<Shared>, stop: CancellationToken) {
     while let Some(Ok((stream, _))) = stop.run_until_cancelled(listener.accept()).await {
         shared.state().connections += 1;
-        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(stream, Arc::clone(&shared))));
+        let serving = serve(stream, wire.clone(), Arc::clone(&shared));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(serving));
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, wire: Wire, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| answer(request, &shared));
     // An error is the client's hanging up, or a scripted close.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    match wire {
+        Wire::Plain => {
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        }
+        #[cfg(feature = "tls")]
+        Wire::Tls(acceptor) => {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                let shared = Arc::clone(&shared);
+                let service = service_fn(move |request| {
+                    let shared = Arc::clone(&shared);
+                    async move { answer(request, &shared).await }
+                });
+                let http2 = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                let _ = http2.serve_connection(TokioIo::new(stream), service).await;
+            } else {
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            }
+        }
+    }
 }
 
 /// Counts a request as being answered for as long as it lives, however the answer ends.

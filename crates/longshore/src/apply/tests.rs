@@ -1,4 +1,5 @@
 use longshore_core::Secret;
+use longshore_pipeline::dispatch::egress::EgressRules;
 use longshore_store::admin::{ApiKeySpec, Change, Kind, Managed, ManagedEndpoint, ManagedProject};
 
 use super::plan::{Plan, Supply, What, plan};
@@ -20,12 +21,17 @@ projects:
 ";
 
 fn parse(text: &str) -> Vec<WantedProject> {
-    wanted(read(text, "test").unwrap(), false).unwrap()
+    wanted(read(text, "test").unwrap(), EgressRules::default()).unwrap()
 }
 
 /// Every fault of a text that is well-formed.
 fn faults(text: &str) -> Vec<String> {
-    wanted(read(text, "test").unwrap(), false).unwrap_err().0.iter().map(ToString::to_string).collect()
+    wanted(read(text, "test").unwrap(), EgressRules::default())
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Counts instead of drawing; hashes by copying.
@@ -270,10 +276,55 @@ projects:
 
 #[test]
 fn plain_http_is_for_those_who_allow_it() {
-    let text = "projects: [{name: p, endpoints: [{name: e, url: 'http://localhost:1/'}]}]";
+    let text = "projects: [{name: p, endpoints: [{name: e, url: 'http://hook.example.com/'}]}]";
 
     assert!(faults(text)[0].contains("security.allow_http_endpoints"));
-    assert!(wanted(read(text, "test").unwrap(), true).is_ok());
+    assert!(
+        wanted(read(text, "test").unwrap(), EgressRules { allow_http: true, ..EgressRules::default() })
+            .is_ok()
+    );
+}
+
+#[test]
+fn what_would_not_be_sent_is_refused_where_it_is_declared() {
+    let faults = faults(
+        "
+projects:
+  - name: p
+    settings: {egress: {allowed_hosts: [crm.internal, 10.0.0.1]}}
+    credentials: {proxy: 'ftp://me:hunter2@proxy.example.com'}
+    endpoints:
+      - {name: a, url: 'https://0x7f.1/'}
+      - {name: b, url: 'https://169.254.169.254/latest/'}
+      - {name: c, url: 'https://c.example.com/', ca: 'hunter2'}
+      - {name: d, url: 'https://d.example.com/', client_certificate: {certificate: x, key: hunter2}}
+      - name: e
+        url: https://e.example.com/
+        authentication:
+          oauth2: {url: 'https://localhost/', client_id: us, signing_key: hunter2, signing_algorithm: RS256}
+      - name: f
+        url: https://f.example.com/
+        authentication:
+          oauth2: {url: 'https://id.example.com/', client_id: us, signing_key: hunter2, signing_algorithm: HS256}
+",
+    );
+
+    for (path, word) in [
+        ("settings.egress.allowed_hosts[1]", "project_networks"),
+        ("credentials.proxy", "socks5"),
+        ("endpoints[0].url", "odd spelling of 127.0.0.1"),
+        ("endpoints[1].url", "metadata"),
+        ("endpoints[2].ca", "BEGIN CERTIFICATE"),
+        ("endpoints[3].client_certificate", "certificate"),
+        ("endpoints[4].authentication.oauth2.url", "loopback"),
+        ("endpoints[5].authentication.oauth2.signing_key", "JWK"),
+    ] {
+        let place = format!("`projects[0].{path}`: ");
+        let found = faults.iter().find(|fault| fault.starts_with(&place));
+        assert!(found.is_some_and(|fault| fault.contains(word)), "{path}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), 8, "{faults:#?}");
+    assert!(!faults.join("").contains("hunter2"));
 }
 
 #[test]

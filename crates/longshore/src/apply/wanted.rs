@@ -6,12 +6,13 @@ mod endpoint;
 use std::collections::HashSet;
 
 use longshore_core::filter::Filter;
-use longshore_core::project::{ProjectCredentials, ProjectSettings};
+use longshore_core::project::{EgressSettings, ProjectCredentials, ProjectSettings};
 use longshore_core::signature::SigningKey;
 use longshore_core::subscription::Ordered;
 use longshore_core::{
     ApiKeyId, EndpointId, ProjectId, RetrySchedule, Secret, SourceId, SubscriptionId, Timestamp, TypePattern,
 };
+use longshore_pipeline::dispatch::egress::{EgressRules, check_proxy};
 use longshore_store::admin::{EndpointSecret, EndpointSpec, FilterSpec, SourceSpec};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -85,8 +86,8 @@ pub(crate) struct WantedApiKey {
 ///
 /// # Errors
 /// Every fault.
-pub(crate) fn wanted(document: Document, allow_http: bool) -> Result<Vec<WantedProject>, Faults> {
-    let mut reader = Reader { faults: Vec::new(), allow_http };
+pub(crate) fn wanted(document: Document, rules: EgressRules) -> Result<Vec<WantedProject>, Faults> {
+    let mut reader = Reader { faults: Vec::new(), rules, egress: EgressSettings::default() };
     let mut names = HashSet::new();
     let projects = document.projects.into_iter().enumerate();
     let projects: Vec<_> = projects
@@ -105,7 +106,9 @@ pub(crate) fn wanted(document: Document, allow_http: bool) -> Result<Vec<WantedP
 
 struct Reader {
     faults: Vec<Fault>,
-    allow_http: bool,
+    rules: EgressRules,
+    /// Of the project that is being read.
+    egress: EgressSettings,
 }
 
 impl Reader {
@@ -133,6 +136,10 @@ impl Reader {
         if project.settings.max_payload_bytes == 0 {
             self.fault(format!("{path}.settings.max_payload_bytes"), "must not be zero");
         }
+        for (field, problem) in self.rules.check_project(&project.settings.egress) {
+            self.fault(format!("{path}.settings.egress.{field}"), problem);
+        }
+        self.egress = project.settings.egress.clone();
         let names: Vec<String> = project.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
         let endpoints = self.each(path, "endpoints", project.endpoints, |e| &e.name, Self::endpoint);
         let subscriptions = self.each(
@@ -181,8 +188,12 @@ impl Reader {
         path: &str,
         document: ProjectCredentialsDocument,
     ) -> ProjectCredentials {
+        let proxy = self.inline_or_file(path, "proxy", document.proxy, document.proxy_file.as_deref());
+        if let Some(proxy) = &proxy {
+            self.ok(format!("{path}.proxy"), check_proxy(proxy));
+        }
         ProjectCredentials {
-            proxy: self.inline_or_file(path, "proxy", document.proxy, document.proxy_file.as_deref()),
+            proxy,
             meta_event_secret: self.inline_or_file(
                 path,
                 "meta_event_secret",

@@ -26,7 +26,7 @@ use crate::sources::check::{Candidate, check};
 /// Makes the database's resources what a file says.
 pub(super) async fn run(args: &ApplyArgs, config: &Config) -> anyhow::Result<()> {
     let (text, name) = text(&args.file)?;
-    let wanted = wanted(read(&text, &name)?, config.security.allow_http_endpoints)?;
+    let wanted = wanted(read(&text, &name)?, crate::egress::rules(config))?;
     let store = open_store(config).await?;
     require_schema(&store).await?;
     if !args.dry_run && !args.no_connect {

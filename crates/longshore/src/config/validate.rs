@@ -1,8 +1,10 @@
 //! What types cannot say about a configuration.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -46,6 +48,16 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     check(is_share(config.dispatch.retry_share), "dispatch.retry_share", "expected 0.01 to 0.9");
     check(config.dispatch.max_queued_bytes.bytes() > 0, "dispatch.max_queued_bytes", "must not be zero");
     check(!config.dispatch.poll.is_zero(), "dispatch.poll", "must not be zero");
+    check(!config.dispatch.connect_timeout.is_zero(), "dispatch.connect_timeout", "must not be zero");
+    let is_ordered = config.dispatch.dns_min_ttl <= config.dispatch.dns_max_ttl;
+    check(is_ordered, "dispatch.dns_min_ttl", "longer than `dispatch.dns_max_ttl`");
+    let is_agent = config.dispatch.user_agent.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    check(is_agent, "dispatch.user_agent", "expected visible ASCII characters");
+    for (index, text) in config.security.egress_ips.iter().enumerate() {
+        let is_place = text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok();
+        let path = format!("security.egress_ips[{index}]");
+        check(is_place, &path, "expected an address or a network in CIDR notation");
+    }
     check(config.retention.events >= 86_400 * second, "retention.events", "too short; expected 1d or more");
     check(
         config.retention.quarantine >= 86_400 * second,

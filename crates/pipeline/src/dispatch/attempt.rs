@@ -9,6 +9,7 @@ use longshore_core::retry::{Verdict, judge};
 use longshore_core::{Attempt, AttemptId, Clock, Snapshot};
 use rand::Rng;
 
+use super::egress::Route;
 use super::request::{build, on_record};
 use super::transport::Transport;
 
@@ -44,7 +45,7 @@ pub(super) fn skip(delivery: &ClaimedDelivery, next: Next) -> Outcome {
 /// Makes the attempt.
 pub(super) async fn attempt(
     delivery: &ClaimedDelivery,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     snapshot: &Snapshot,
     transport: &impl Transport,
     clock: &impl Clock,
@@ -55,10 +56,11 @@ pub(super) async fn attempt(
     let project = snapshot.project(delivery.event.project);
     let settings = project.map(|project| &project.settings);
     let started_at = clock.now();
-    let request = match settings {
+    let mut request = match settings {
         Some(settings) => build(delivery, endpoint, settings, started_at),
         None => build(delivery, endpoint, &longshore_core::project::ProjectSettings::default(), started_at),
     };
+    request.route = Route::of(endpoint, project);
     let request_headers = on_record(&request.headers);
     let url = request.url.to_string();
     let started = tokio::time::Instant::now();

@@ -5,7 +5,7 @@
 
 mod attempt;
 mod claims;
-mod guard;
+pub mod egress;
 mod http;
 mod lease;
 mod recorder;
@@ -16,7 +16,6 @@ mod transport;
 
 use std::time::Duration;
 
-pub use guard::Guard;
 pub use http::{HttpSettings, HttpTransport, TransportError};
 pub use run::{Dispatch, run};
 pub use transport::{Answer, SignedRequest, Transport};

@@ -8,6 +8,7 @@ use longshore_core::ports::ClaimedDelivery;
 use longshore_core::project::ProjectSettings;
 use longshore_core::{Timestamp, signature};
 
+use super::egress::Route;
 use super::transport::SignedRequest;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -67,6 +68,7 @@ pub(super) fn build(
         headers,
         body: event.body.clone(),
         timeout: endpoint.http_timeout,
+        route: Route::default(),
     }
 }
 

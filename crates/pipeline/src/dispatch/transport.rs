@@ -9,6 +9,8 @@ use longshore_core::AttemptOutcome;
 use longshore_core::event::Headers;
 use url::Url;
 
+use super::egress::Route;
+
 /// A POST, ready to go.
 #[derive(Clone, Debug)]
 pub struct SignedRequest {
@@ -20,6 +22,8 @@ pub struct SignedRequest {
     pub body: Bytes,
     /// One deadline over connect, TLS, request, response headers and body.
     pub timeout: Duration,
+    /// Whose it is: the way it leaves by, and the token it carries.
+    pub route: Route,
 }
 
 /// What came back, or why nothing did.

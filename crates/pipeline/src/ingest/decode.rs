@@ -16,6 +16,7 @@ use super::envelope::{Body, Envelope};
 use super::fields::{Dynamic, Fields, Headers, KIND_HEADER, Names, Recipient, Undecodable, key};
 use super::identity::{Named, identify};
 use super::{Origin, mapped, target};
+use crate::dispatch::egress::EgressRules;
 
 /// The header that carries the broker's name of the message to the endpoint.
 const BROKER_ID_HEADER: &str = "x-broker-message-id";
@@ -37,6 +38,7 @@ pub(super) struct Draft {
 pub(super) struct Context<'a> {
     pub(super) origin: &'a Origin,
     pub(super) snapshot: &'a Snapshot,
+    pub(super) rules: &'a EgressRules,
     pub(super) ids: &'a IdGenerator,
     pub(super) window: (Timestamp, Timestamp),
     pub(super) now: Timestamp,
@@ -54,7 +56,7 @@ pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, 
         });
     }
     let fields = read(message, &context.origin.mapping.borrow())?;
-    let (target, registration) = target::resolve(fields.recipient, project, context.snapshot)?;
+    let (target, registration) = target::resolve(fields.recipient, project, context)?;
     let (id, identity) = match context.origin.source {
         Some((source, _)) => {
             let named = Named {

@@ -26,6 +26,7 @@ use longshore_core::{Clock, Mapping, ProjectId, Snapshot, SourceId};
 use longshore_source::Status;
 use tokio::sync::{mpsc, watch};
 
+use crate::dispatch::egress::EgressRules;
 use crate::ledger::Ledger;
 
 pub use run::{IngestError, run};
@@ -76,6 +77,8 @@ pub struct Ingest<L, C> {
     pub ledger: Ledger,
     /// Where fresh deliveries go once they are durable. Unbounded, but every item owns room in the ledger.
     pub dispatch: mpsc::UnboundedSender<Vec<ClaimedDelivery>>,
+    /// Which URLs `dynamic` events may name.
+    pub rules: Arc<EgressRules>,
     /// Bounds.
     pub limits: IngestLimits,
     /// The time.
@@ -89,6 +92,7 @@ impl<L, C: Clone> Clone for Ingest<L, C> {
             config: self.config.clone(),
             ledger: self.ledger.clone(),
             dispatch: self.dispatch.clone(),
+            rules: Arc::clone(&self.rules),
             limits: self.limits,
             clock: self.clock.clone(),
         }

@@ -18,6 +18,7 @@ use super::Origin;
 use super::batch::detail;
 use super::decode::{Context, Draft, decode};
 use super::fanout::Fanout;
+use crate::dispatch::egress::EgressRules;
 
 /// What became of a replayed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +47,13 @@ pub enum Replayed {
 pub async fn replay<L: ReplayLog, C: Clock>(
     log: &L,
     origin: &Origin,
+    rules: &EgressRules,
     messages: Vec<Replayable>,
     ids: &IdGenerator,
     clock: &C,
     mut told: impl FnMut(QuarantineId, Replayed),
 ) -> Result<(), StoreError> {
-    let mut run = Run { log, origin, ids, now: clock.now(), snapshot: log.snapshot().await? };
+    let mut run = Run { log, origin, rules, ids, now: clock.now(), snapshot: log.snapshot().await? };
     for replayable in messages {
         run.now = clock.now();
         let id = replayable.id;
@@ -64,6 +66,7 @@ pub async fn replay<L: ReplayLog, C: Clock>(
 struct Run<'a, L> {
     log: &'a L,
     origin: &'a Origin,
+    rules: &'a EgressRules,
     ids: &'a IdGenerator,
     now: Timestamp,
     snapshot: Arc<Snapshot>,
@@ -112,6 +115,7 @@ impl<L: ReplayLog> Run<'_, L> {
         Context {
             origin: self.origin,
             snapshot: &self.snapshot,
+            rules: self.rules,
             ids: self.ids,
             window: self.log.id_window(),
             now: self.now,

@@ -133,17 +133,19 @@ impl Driver {
         let now = ingest.clock.now();
         let window = ingest.log.id_window();
         let mut snapshot = ingest.snapshot();
-        let ledger = ingest.ledger.clone();
+        let (ledger, rules) = (ingest.ledger.clone(), Arc::clone(&ingest.rules));
         let ids = ledger.ids();
         let mut decoded = Batch::received(messages, now).decode(&Context {
             origin: &self.origin,
             snapshot: &snapshot,
+            rules: &rules,
             ids,
             window,
             now,
         });
         if decoded.names_unknown_endpoint() && self.catch_up(&mut snapshot, ingest).await? {
-            let context = Context { origin: &self.origin, snapshot: &snapshot, ids, window, now };
+            let context =
+                Context { origin: &self.origin, snapshot: &snapshot, rules: &rules, ids, window, now };
             decoded = decoded.decode_again(&context);
         }
         if self.replies {

@@ -2,20 +2,22 @@
 
 use longshore_core::event::{EventKind, Target};
 use longshore_core::ports::DynamicEndpoint;
+use longshore_core::project::EgressSettings;
 use longshore_core::quarantine::Reason;
 use longshore_core::signature::SigningKey;
 use longshore_core::subscription::{PatternError, TypePattern};
-use longshore_core::{EndpointId, ProjectId, Secret, Snapshot};
-use url::Url;
+use longshore_core::{EndpointId, ProjectId, Secret};
 
+use super::decode::Context;
 use super::fields::{Dynamic, Recipient, Undecodable};
 
 /// The target, and the endpoint to register for it when it is `dynamic` and its URL has none yet.
 pub(super) fn resolve(
     recipient: Recipient,
     project: ProjectId,
-    snapshot: &Snapshot,
+    context: &Context<'_>,
 ) -> Result<(Target, Option<DynamicEndpoint>), Undecodable> {
+    let snapshot = context.snapshot;
     let Recipient { kind, endpoint, owner, dynamic, names } = recipient;
     match kind {
         EventKind::Single => {
@@ -38,7 +40,7 @@ pub(super) fn resolve(
         },
         EventKind::Broadcast => Ok((Target::Broadcast, None)),
         EventKind::Dynamic => match dynamic {
-            Some(dynamic) => register(&dynamic, project, snapshot),
+            Some(dynamic) => register(&dynamic, project, context),
             None => Err(Undecodable {
                 reason: Reason::UnknownKind,
                 field: "kind".into(),
@@ -52,23 +54,22 @@ pub(super) fn resolve(
 fn register(
     dynamic: &Dynamic,
     project: ProjectId,
-    snapshot: &Snapshot,
+    context: &Context<'_>,
 ) -> Result<(Target, Option<DynamicEndpoint>), Undecodable> {
     let text = dynamic
         .url
         .as_deref()
         .filter(|text| !text.is_empty())
         .ok_or_else(|| Undecodable::field("url", "is required: where to send the event"))?;
-    let url: Url =
-        text.parse().map_err(|error| Undecodable::field("url", format!("is not a URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https")
-        || !url.has_host()
-        || url.username() != ""
-        || url.password().is_some()
-    {
-        return Err(Undecodable::field("url", "must be an https URL without user information"));
+    // What is registered is checked again when it is sent to: its deliveries say then why they are blocked.
+    if let Some(endpoint) = context.snapshot.endpoint_by_url(project, text) {
+        return Ok((Target::Dynamic(endpoint.id), None));
     }
-    if let Some(endpoint) = snapshot.endpoint_by_url(project, url.as_str()) {
+    let default = EgressSettings::default();
+    let egress = context.snapshot.project(project).map_or(&default, |project| &project.settings.egress);
+    let url =
+        context.rules.parse(text, egress).map_err(|error| Undecodable::field("url", error.to_string()))?;
+    if let Some(endpoint) = context.snapshot.endpoint_by_url(project, url.as_str()) {
         return Ok((Target::Dynamic(endpoint.id), None));
     }
     let patterns: Result<Vec<TypePattern>, _> =

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::Origin;
 use super::decode::{Context, Draft, decode};
 use super::fields::Undecodable;
+use crate::dispatch::egress::EgressRules;
 
 pub(super) const PROJECT: ProjectId = ProjectId::from_u128(1);
 pub(super) const SOURCE: SourceId = SourceId::from_u128(2);
@@ -53,7 +54,17 @@ pub(super) fn draft(message: &Message, mapping: Mapping) -> Result<Draft, Undeco
     };
     let ids = IdGenerator::new(NOW, StdRng::seed_from_u64(1));
     let window = (Timestamp::EPOCH, Timestamp::from_secs(2_000_000_000));
-    decode(message, &Context { origin: &origin, snapshot: &snapshot, ids: &ids, window, now: NOW })
+    decode(
+        message,
+        &Context {
+            origin: &origin,
+            snapshot: &snapshot,
+            rules: &EgressRules::default(),
+            ids: &ids,
+            window,
+            now: NOW,
+        },
+    )
 }
 
 pub(super) fn event(message: &Message, mapping: Mapping) -> Result<Event, Undecodable> {

@@ -167,6 +167,7 @@ impl Bed {
             config: self.config.subscribe(),
             ledger: ledger.clone(),
             dispatch: sender,
+            rules: Arc::default(),
             limits: IngestLimits {
                 batch: NonZeroUsize::new(50).unwrap(),
                 hold_replies: 5 * SECOND,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use longshore_core::endpoint::{Authentication, Endpoint};
 use longshore_core::{AttemptOutcome, Clock, DeliveryState, Secret, Snapshot, SystemClock};
-use longshore_pipeline::dispatch::{Answer, Guard, HttpSettings, HttpTransport, SignedRequest, Transport};
+use longshore_pipeline::dispatch::egress::{DnsSettings, EgressRules, Guard, Route};
+use longshore_pipeline::dispatch::{Answer, HttpSettings, HttpTransport, SignedRequest, Transport};
 use longshore_pipeline::ingest::Origin;
 use longshore_source::Status;
 use longshore_source::memory::{MemorySource, Publication};
@@ -15,27 +16,43 @@ use longshore_testkit::receiver::{Receiver, Reply};
 
 use super::bed::{A, Bed, PROJECT, SECOND, SECRET, SOURCE, endpoint, project, retries};
 
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-fn settings() -> HttpSettings {
+pub(crate) fn settings() -> HttpSettings {
     HttpSettings {
-        guard: Guard::new(vec!["127.0.0.0/8".parse().unwrap()]),
-        allow_http: true,
-        allowed_ports: Vec::new(),
+        rules: EgressRules {
+            guard: Guard::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()),
+            allow_http: true,
+            allowed_ports: Vec::new(),
+        },
+        dns: DnsSettings::default(),
+        connect_timeout: 5 * SECOND,
         response_bytes: 1_000,
         idle_per_host: 10,
+        kept_connections: 100,
         user_agent: String::new(),
     }
 }
 
-async fn post(settings: HttpSettings, url: &str, timeout: Duration) -> Answer {
-    let request = SignedRequest {
+/// As [`settings`], with other rules.
+fn ruled(change: impl FnOnce(&mut EgressRules)) -> HttpSettings {
+    let mut settings = settings();
+    change(&mut settings.rules);
+    settings
+}
+
+pub(crate) fn request(url: &str, timeout: Duration) -> SignedRequest {
+    SignedRequest {
         url: url.parse().unwrap(),
         headers: http::HeaderMap::new(),
         body: Bytes::from_static(b"{}"),
         timeout,
-    };
-    HttpTransport::new(settings).unwrap().send(request).await
+        route: Route::default(),
+    }
+}
+
+async fn post(settings: HttpSettings, url: &str, timeout: Duration) -> Answer {
+    HttpTransport::new(&settings).unwrap().send(request(url, timeout)).await
 }
 
 /// One event from the broker to the receiver, by the whole pipeline, in real time.
@@ -57,7 +74,7 @@ async fn deliver(receiver: &Receiver, envelope: &str, change: impl FnOnce(&mut E
         status: Status::new("memory", "bed"),
         mapping: longshore_pipeline::ingest::fixed(longshore_core::Mapping::default()),
     };
-    let transport = HttpTransport::new(settings()).unwrap();
+    let transport = HttpTransport::new(&settings()).unwrap();
     let process = bed.start_with(connect, origin, transport, clock);
     bed.broker.publish(Publication {
         message_id: Some("m-1".to_owned()),
@@ -142,6 +159,8 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     let answer = post(settings(), &receiver.url("/hook"), SOON).await;
 
     assert_eq!(answer.outcome, AttemptOutcome::Response { status: 302, retry_after: None });
+    assert!(answer.error.contains("not followed"), "{answer:?}");
+    assert_eq!(answer.headers.get("location"), Some(other.url("/there").as_str()));
     assert_eq!(other.count(), 0);
 }
 
@@ -173,7 +192,7 @@ async fn one_deadline_covers_a_silent_receiver_and_a_dripping_body() {
 
         assert_eq!(answer.outcome, AttemptOutcome::Timeout, "{path}");
         assert!(started.elapsed() < 5 * SECOND);
-        assert!(answer.error.contains("250 ms"), "{}", answer.error);
+        assert!(answer.error.contains("250ms"), "{}", answer.error);
     }
     let closed = post(settings(), &receiver.url("/close"), SOON).await;
     assert!(matches!(closed.outcome, AttemptOutcome::Connect | AttemptOutcome::Protocol), "{closed:?}");
@@ -193,7 +212,7 @@ async fn retry_after_is_understood() {
 async fn nothing_is_sent_to_an_address_of_ours_by_number_or_by_name() {
     let receiver = Receiver::start().await;
     let port = receiver.addr().port();
-    let guarded = || HttpSettings { guard: Guard::default(), ..settings() };
+    let guarded = || ruled(|rules| rules.guard = Guard::default());
 
     for target in
         ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0", "169.254.169.254"]
@@ -211,8 +230,8 @@ async fn nothing_is_sent_to_an_address_of_ours_by_number_or_by_name() {
 #[tokio::test]
 async fn plain_http_and_other_ports_need_to_be_allowed() {
     let receiver = Receiver::start().await;
-    let strict = HttpSettings { allow_http: false, ..settings() };
-    let ports = HttpSettings { allowed_ports: vec![443], ..settings() };
+    let strict = ruled(|rules| rules.allow_http = false);
+    let ports = ruled(|rules| rules.allowed_ports = vec![443]);
 
     for (settings, word) in [(strict, "https"), (ports, "port")] {
         let answer = post(settings, &receiver.url("/hook"), SOON).await;
@@ -242,14 +261,9 @@ async fn faults_of_the_way_are_told_apart_and_hold_no_url() {
 #[tokio::test]
 async fn connections_are_kept_alive() {
     let receiver = Receiver::start().await;
-    let transport = HttpTransport::new(settings()).unwrap();
+    let transport = HttpTransport::new(&settings()).unwrap();
     for _ in 0..5 {
-        let request = SignedRequest {
-            url: receiver.url("/hook").parse().unwrap(),
-            headers: http::HeaderMap::new(),
-            body: Bytes::from_static(b"{}"),
-            timeout: SOON,
-        };
+        let request = request(&receiver.url("/hook"), SOON);
         assert!(transport.send(request).await.outcome.is_success());
     }
     assert_eq!(receiver.connections(), 1);

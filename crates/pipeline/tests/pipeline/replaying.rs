@@ -38,7 +38,10 @@ async fn replay_all(bed: &Bed) -> Result<Vec<Replayed>, StoreError> {
     let ids = IdGenerator::new(bed.clock.now(), StdRng::from_os_rng());
     let mut answers = Vec::new();
     let log = bed.database.process();
-    replay(&log, &origin, messages.collect(), &ids, &bed.clock, |_, became| answers.push(became)).await?;
+    replay(&log, &origin, &Default::default(), messages.collect(), &ids, &bed.clock, |_, became| {
+        answers.push(became);
+    })
+    .await?;
     Ok(answers)
 }
 

@@ -220,6 +220,29 @@ async fn a_dynamic_event_waits_for_its_endpoint_however_late_the_configuration_i
     assert_eq!(bed.script.calls_to("e77.example").len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_dynamic_event_for_a_place_that_webhooks_do_not_go_to_registers_nothing() {
+    let bed = Bed::new();
+    let _process = bed.start();
+    let kind = ("x-convoy-message-type".to_owned(), "dynamic".to_owned());
+    let urls = [
+        "http://plain.example/",
+        "https://0x7f.1/",
+        "https://169.254.169.254/",
+        "https://a@b.example/",
+        "https://b.example/#c",
+    ];
+    for url in urls {
+        let body = format!(r#"{{"event_type":"a","url":"{url}","data":{{"n":1}}}}"#);
+        bed.broker.publish(Publication { headers: vec![kind.clone()], ..Publication::from(body) });
+    }
+
+    bed.wait("quarantine", |database| database.quarantined().len() == urls.len()).await;
+
+    assert!(bed.database.quarantined().iter().all(|message| message.detail.starts_with("`url`")));
+    assert!(bed.database.dynamic_endpoints().is_empty() && bed.database.events().is_empty());
+}
+
 /// A source whose producers wait for the answer.
 struct Replying {
     messages: mpsc::UnboundedReceiver<Message>,

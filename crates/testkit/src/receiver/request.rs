@@ -43,6 +43,12 @@ impl Request {
         self.parts.method.as_str()
     }
 
+    /// Version of HTTP.
+    #[must_use]
+    pub const fn version(&self) -> http::Version {
+        self.parts.version
+    }
+
     /// Headers.
     #[must_use]
     pub const fn headers(&self) -> &HeaderMap {

@@ -1,6 +1,7 @@
 //! What an endpoint of the file authenticates with.
 
 use longshore_core::endpoint::{Authentication, ClientCertificate, OAuth2, OAuth2Client};
+use longshore_pipeline::dispatch::egress;
 
 use super::Reader;
 use crate::apply::document::{AuthenticationDocument, CertificateDocument, OAuth2Document};
@@ -79,7 +80,7 @@ impl Reader {
                 return None;
             }
         };
-        Some(Authentication::OAuth2(Box::new(OAuth2 {
+        let settings = OAuth2 {
             url: url?,
             client_id: document.client_id,
             client,
@@ -87,7 +88,11 @@ impl Reader {
             audience: document.audience,
             fields: document.fields,
             expiry_unit: document.expiry_unit,
-        })))
+        };
+        if let Err((field, problem)) = egress::check_oauth2(&settings) {
+            self.fault(format!("{path}.{field}"), problem);
+        }
+        Some(Authentication::OAuth2(Box::new(settings)))
     }
 
     pub(super) fn certificate(
@@ -102,6 +107,8 @@ impl Reader {
             document.certificate_file.as_deref(),
         )?;
         let key = self.required(path, "key", document.key, document.key_file.as_deref())?;
-        Some(ClientCertificate { certificate: certificate.expose().clone(), key })
+        let pair = ClientCertificate { certificate: certificate.expose().clone(), key };
+        self.ok(path.to_owned(), egress::client_certificate(&pair))?;
+        Some(pair)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use longshore_core::endpoint::{EndpointCredentials, EndpointSettings};
 use longshore_core::{EndpointStatus, Secret};
+use longshore_pipeline::dispatch::egress;
 use longshore_store::admin::EndpointSpec;
 use url::Url;
 
@@ -70,6 +71,9 @@ impl Reader {
             None => None,
         };
         let ca = self.inline_or_file(path, "ca", endpoint.ca.map(Secret::new), endpoint.ca_file.as_deref());
+        if let Some(ca) = &ca {
+            self.ok(format!("{path}.ca"), egress::authorities(ca.expose()));
+        }
         let credentials = EndpointCredentials {
             authentication,
             client_certificate,
@@ -91,25 +95,8 @@ impl Reader {
     }
 
     pub(super) fn url(&mut self, path: String, text: &str) -> Option<Url> {
-        let url = self.ok(path.clone(), Url::parse(text).map_err(|error| format!("not a URL: {error}")))?;
-        let problem = match url.scheme() {
-            "https" => None,
-            "http" if self.allow_http => None,
-            "http" => Some("plain http is off; use https, or set `security.allow_http_endpoints`"),
-            _ => Some("expected an https URL"),
-        };
-        let has_credentials = !url.username().is_empty() || url.password().is_some();
-        let problem =
-            problem
-                .or(has_credentials
-                    .then_some("credentials do not belong into a URL; use `authentication.basic`"));
-        match problem {
-            Some(problem) => {
-                self.fault(path, problem);
-                None
-            }
-            None => Some(url),
-        }
+        let read = self.rules.parse(text, &self.egress);
+        self.ok(path, read)
     }
 
     fn headers(

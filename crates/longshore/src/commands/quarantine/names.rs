@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, anyhow, bail};
 use longshore_core::{ProjectId, SourceId};
+use longshore_pipeline::dispatch::egress::EgressRules;
 use longshore_pipeline::ingest::{Origin, fixed};
 use longshore_source::Status;
 use longshore_store::{NamedSource, Store};
@@ -15,6 +16,8 @@ use crate::sources::declared::{declared_id, kind};
 pub(super) struct Names {
     projects: HashMap<ProjectId, String>,
     sources: HashMap<SourceId, NamedSource>,
+    /// Which URLs `dynamic` events may name.
+    pub(super) rules: EgressRules,
 }
 
 impl Names {
@@ -33,7 +36,8 @@ impl Names {
             let mapping = serde_json::to_string(&declared.mapping)?;
             sources.insert(id, NamedSource { id, project, name, kind, mapping });
         }
-        Ok(Self { projects: directory.projects.into_iter().collect(), sources })
+        let rules = crate::egress::rules(config);
+        Ok(Self { projects: directory.projects.into_iter().collect(), sources, rules })
     }
 
     /// The project of that name or id.

@@ -135,7 +135,7 @@ async fn replay_chunk(
         match names.origin(source) {
             Ok(origin) => {
                 let told = |id, became: Replayed| sum.count(id, &became);
-                replay(store, &origin, messages, generator, &SystemClock, told).await?;
+                replay(store, &origin, &names.rules, messages, generator, &SystemClock, told).await?;
             }
             Err(problem) => {
                 for message in messages {
