@@ -24,8 +24,8 @@ async fn a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down(kind
     let large = Arc::new(Queue::create(kind).await);
     let endpoint = |path: &str| [Endpoint::at(stage.receiver.url(path))];
     let tenants = [
-        project(0, &endpoint("/small"), &stage.queue, &stage.queue.settings()),
-        project(1, &endpoint("/large"), &large, &large.settings()),
+        project(0, &endpoint("/small"), &stage.queue, &stage.queue.settings(), ""),
+        project(1, &endpoint("/large"), &large, &large.settings(), ""),
     ];
     stage.apply_text(&format!("projects:\n{}", tenants.concat())).await;
     let mut gateway = stage.setup().start().await;
