@@ -39,15 +39,14 @@ mod poll;
 mod queue;
 mod reader;
 mod recv;
-mod redact;
 mod settle;
 
 use longshore_source::{Context, SourceError};
 
 pub use config::{AssumeRole, BodyEncoding, Envelope, SqsConfig};
 pub use error::ConfigError;
+pub use longshore_source::Secret;
 pub use recv::SqsSource;
-pub use redact::Secret;
 
 /// Finds the queue, receives once without waiting, and starts to poll.
 ///

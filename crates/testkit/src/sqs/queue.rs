@@ -143,7 +143,7 @@ impl TestQueue {
             let (queue, left) = (self.clone(), Arc::clone(&left));
             pollers.spawn(async move {
                 while left.load(Ordering::Relaxed) > 0 {
-                    let taken = queue.take_and_delete().await;
+                    let taken = queue.take_and_delete().await.len() as u64;
                     let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                         Some(left.saturating_sub(taken))
                     });
@@ -156,22 +156,22 @@ impl TestQueue {
         started.elapsed()
     }
 
-    /// Takes what is there, at most ten messages, and deletes them; returns how many. Waits up to a second for one.
+    /// Takes what is there, at most ten messages, and deletes them; returns their bodies. Waits up to a second for one.
     ///
     /// # Panics
     /// When the server is away.
-    pub async fn take_and_delete(&self) -> u64 {
+    pub async fn take_and_delete(&self) -> Vec<String> {
         let ask = json!({ "QueueUrl": self.url, "MaxNumberOfMessages": BATCH, "WaitTimeSeconds": 1 });
         let answer = self.server.call("ReceiveMessage", ask).await;
         let messages = answer["Messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if messages.is_empty() {
-            return 0;
+        let body = |message: &Value| message["Body"].as_str().unwrap_or_default().to_owned();
+        let bodies = messages.iter().map(body).collect::<Vec<_>>();
+        if !bodies.is_empty() {
+            let entry = |(index, message): (usize, &Value)| json!({ "Id": index.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
+            let entries = messages.iter().enumerate().map(entry).collect::<Vec<_>>();
+            self.server.call("DeleteMessageBatch", json!({ "QueueUrl": self.url, "Entries": entries })).await;
         }
-        let entry = |(index, message): (usize, &Value)| json!({ "Id": index.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
-        let entries = messages.iter().enumerate().map(entry).collect::<Vec<_>>();
-        let taken = entries.len() as u64;
-        self.server.call("DeleteMessageBatch", json!({ "QueueUrl": self.url, "Entries": entries })).await;
-        taken
+        bodies
     }
 
     /// Deletes it.
