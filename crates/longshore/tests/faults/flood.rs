@@ -22,6 +22,8 @@ use crate::stage::{PATIENCE, Stage, metric};
 const MAPPING: &str =
     "{event_type: 'const:fault.test', kind: 'const:broadcast', idempotency_key: 'header:key', data: body}";
 const MARKED: &str = "SELECT count(*) FROM events WHERE is_duplicate";
+/// Messages that exist at once while publishing.
+const CHUNK: usize = 20_000;
 /// Between two looks at a counter, which gives no signal.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -58,7 +60,10 @@ async fn a_flood_of_duplicates_makes_no_second_event(kind: BrokerKind) {
     let set_back = set_back(&stage, &mut gateway, count).await;
 
     let (again, before, started) = (lengths::duplicates(kind), known(&gateway).await, Instant::now());
-    stage.queue.publish((0..again).map(|number| message(number % count))).await;
+    for first in (0..again).step_by(CHUNK) {
+        let numbers = first..again.min(first + CHUNK as u64);
+        stage.queue.publish(numbers.map(|number| message(number % count))).await;
+    }
     known_becomes(&gateway, before + again as f64, PATIENCE.max(lengths::catching_up())).await;
     let took = started.elapsed();
     let tally = stage.finish(&mut gateway, &Published::of(0..count), PATIENCE).await;

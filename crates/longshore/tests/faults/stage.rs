@@ -82,7 +82,10 @@ impl Stage {
     }
 
     async fn on(database: Option<TestDatabase>, url: &str, queue: Queue) -> Self {
-        let setup = Setup::new(env!("CARGO_BIN_EXE_longshore"))
+        // Another build, e.g. the optimised one, to see what of a figure is the debug build's.
+        let binary =
+            std::env::var_os("LONGSHORE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_longshore").into());
+        let setup = Setup::new(binary)
             .env("LONGSHORE__DATABASE__URL", url)
             .env("LONGSHORE__DATABASE__LEASE", format!("{}s", LEASE.as_secs()))
             .env("LONGSHORE__SECURITY__MASTER_KEY", MASTER_KEY)
