@@ -143,6 +143,10 @@ listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.sasl.plain.sasl.jaas.config=$jaas.plain.PlainLoginModule required user_$user="$password";
 listener.name.sasl.scram-sha-256.sasl.jaas.config=$jaas.scram.ScramLoginModule required;
 listener.name.sasl.scram-sha-512.sasl.jaas.config=$jaas.scram.ScramLoginModule required;
+# Who is not known any more is found out within seconds, not with the next connection.
+listener.name.sasl.plain.connections.max.reauth.ms=4000
+listener.name.sasl.scram-sha-256.connections.max.reauth.ms=4000
+listener.name.sasl.scram-sha-512.connections.max.reauth.ms=4000
 listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER
 listener.name.oauth.oauthbearer.sasl.jaas.config=$jaas.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
 listener.name.oauth.oauthbearer.connections.max.reauth.ms=4000
@@ -172,6 +176,12 @@ kafka_format() {
         --add-scram "SCRAM-SHA-256=[name=$user,password=$password]" \
         --add-scram "SCRAM-SHA-512=[name=$user,password=$password]") >"$DIR/kafka/format.log" 2>&1 </dev/null
 }
+
+# kafka_configs ARGUMENT…: users and settings of the running broker.
+kafka_configs() (
+    kafka_require
+    kafka_java kafka.admin.ConfigCommand --bootstrap-server "127.0.0.1:$(kafka_port 1)" "$@"
+)
 
 # In a process group of its own, so that Ctrl-C at the terminal leaves the order of stopping to us.
 kafka_launch() (

@@ -21,15 +21,9 @@ pub async fn run(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
     let rig = Rig::new(kind, &["/fast"]).await?;
     let idle = idle_memory(&rig).await;
     let to = endpoint(0);
-    let alone = match kind {
-        // The one broker for which there is such a client: elsewhere the messages would wait for the gateway.
-        BrokerKind::RabbitMq | BrokerKind::Quorum => {
-            eprintln!("  publishing {} events, drained by a client without a gateway", amount.events);
-            rig.publisher.backlog(amount.events, |n| payload::message(&to, n)).await;
-            rig.drained_per_s(amount.events).await
-        }
-        _ => None,
-    };
+    eprintln!("  publishing {} events, drained by a client without a gateway", amount.events);
+    rig.publisher.backlog(amount.events, |n| payload::message(&to, n)).await;
+    let alone = rig.drained_per_s(amount.events).await;
     eprintln!("  publishing {} events", amount.events);
     let publishing = rig.publisher.backlog(amount.events, |n| payload::message(&to, n)).await;
 

@@ -30,7 +30,6 @@ mod reader;
 mod rebalance;
 mod record;
 mod recv;
-mod secret;
 mod settle;
 mod shared;
 mod stall;
@@ -43,8 +42,8 @@ pub use config::{
     Tombstones,
 };
 pub use error::ConfigError;
+pub use longshore_source::Secret;
 pub use recv::KafkaSource;
-pub use secret::Secret;
 
 /// Connects, joins the group and starts to read.
 ///

@@ -12,6 +12,9 @@ use crate::error::ConfigError;
 /// Where the service is unless `endpoint` says otherwise.
 const SERVICE: &str = "https://pubsub.googleapis.com";
 
+/// The bytes of a stream's share: twice the largest message.
+const LEAST_SHARE: u64 = 20_000_000;
+
 /// The settings of a Pub/Sub source. Everything but `project_id` and `subscription_id` is optional.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,7 +31,8 @@ pub struct PubSubConfig {
     /// `http://host:port` is an emulator, without TLS and credentials, and so is what the variable
     /// `PUBSUB_EMULATOR_HOST` names while this is not given.
     pub endpoint: Option<String>,
-    /// Streams that are open at once, 1 to 10. One carries some 10 MB/s.
+    /// Streams that are open at once, 1 to 10. One carries some 10 MB/s. Fewer are opened where `max_in_flight_bytes`
+    /// leaves one less than 20 MB.
     pub streams: u16,
     /// How many messages may be unsettled at once, 1 to 100,000; divided among the streams.
     pub max_in_flight: u32,
@@ -97,9 +101,11 @@ impl PubSubConfig {
         Duration::from_secs(self.ack_deadline.into())
     }
 
-    /// Flow control per stream, messages and bytes: together never more than what may be in flight.
+    /// Flow control per stream, messages and bytes: together never more than what may be in flight. Each stream may go
+    /// beyond its share by a message, so where shares would be small there are fewer.
     pub(crate) fn shares(&self) -> Vec<(i64, i64)> {
-        let streams = u32::from(self.streams).min(self.max_in_flight);
+        let roomy = u32::try_from(self.max_in_flight_bytes / LEAST_SHARE).unwrap_or(u32::MAX).max(1);
+        let streams = u32::from(self.streams).min(self.max_in_flight).min(roomy);
         let bytes = (self.max_in_flight_bytes / u64::from(streams)).max(1);
         let share = |index| {
             let messages = self.max_in_flight / streams + u32::from(index < self.max_in_flight % streams);
@@ -199,7 +205,11 @@ mod tests {
         let shares = |streams, max_in_flight, max_in_flight_bytes| {
             PubSubConfig { streams, max_in_flight, max_in_flight_bytes, ..PubSubConfig::default() }.shares()
         };
-        assert_eq!(shares(3, 10, 300), [(4, 100), (3, 100), (3, 100)]);
-        assert_eq!(shares(10, 2, 3), [(1, 1), (1, 1)]);
+        const MB: u64 = 1_000_000;
+        assert_eq!(shares(3, 10, 90 * MB), [(4, 30_000_000), (3, 30_000_000), (3, 30_000_000)]);
+        assert_eq!(shares(10, 2, 900 * MB), [(1, 450_000_000), (1, 450_000_000)]);
+        // Three streams of ten megabytes each could hold three messages of as much beyond them.
+        assert_eq!(shares(3, 10, 30 * MB), [(10, 30_000_000)]);
+        assert_eq!(shares(3, 10, 1), [(10, 1)]);
     }
 }

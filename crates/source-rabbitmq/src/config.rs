@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use longshore_source::Secret;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::ConfigError;
-use crate::redact::{AmqpUrl, Password};
+use crate::redact::AmqpUrl;
 
 /// The settings of a RabbitMQ source. Everything but `queue` and an address is optional.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -73,7 +74,7 @@ pub struct Auth {
     pub user: String,
     /// The password.
     #[serde(default)]
-    pub password: Password,
+    pub password: Secret,
 }
 
 /// Where to bind a declared queue.
@@ -154,7 +155,7 @@ pub struct Tls {
     /// Our certificate and key as PKCS#12 (DER), instead of the two files above.
     pub client_pkcs12_file: Option<PathBuf>,
     /// The password of `client_pkcs12_file`.
-    pub client_pkcs12_password: Password,
+    pub client_pkcs12_password: Secret,
 }
 
 impl Default for RabbitMqConfig {

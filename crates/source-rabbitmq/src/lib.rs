@@ -41,8 +41,9 @@ use longshore_source::{Context, SourceError};
 
 pub use config::{Argument, Auth, BindExchange, Declare, QueueType, RabbitMqConfig, Schema, Tls};
 pub use error::ConfigError;
+pub use longshore_source::Secret;
 pub use recv::RabbitMqSource;
-pub use redact::{AmqpUrl, Password};
+pub use redact::AmqpUrl;
 
 /// Connects and starts to consume. Each node is tried once.
 ///

@@ -1,34 +1,9 @@
-//! Text that must not be printed: passwords, and URLs that hold one. Invariant: `Debug` and `Display` never show
-//! what is secret, so that a config can be logged as it is.
+//! URLs that hold a password. Invariant: `Debug` and `Display` never show what is secret, so that a config can be logged
+//! as it is.
 
 use std::fmt;
 
 use serde::Deserialize;
-
-/// A password. Its `Debug` shows nothing.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl Password {
-    /// The text itself, for the wire only.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<T: Into<String>> From<T> for Password {
-    fn from(text: T) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// An AMQP URI (`amqp://user:password@host:port/vhost`). Its `Debug` and `Display` hide the user and the password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -80,7 +55,6 @@ mod tests {
             let shown = "amqps://***@broker.example:5671/orders";
             format!("{shown} {shown}")
         });
-        assert_eq!(format!("{:?}", Password::from("hunter2")), "***");
         assert_eq!(AmqpUrl::from("user:secret@host").to_string(), "***@host");
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::error::ConfigError;
 use crate::queue::QueueRef;
-use crate::redact::Secret;
+use longshore_source::Secret;
 
 /// The longest that SQS keeps a received message away from others, counted from its receipt: 12 hours, in seconds
 /// (Amazon SQS Developer Guide, "visibility timeout").

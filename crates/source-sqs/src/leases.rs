@@ -1,15 +1,17 @@
 //! Keeps messages away from other consumers while somebody here works on them.
 //!
-//! One task extends the visibility of everything that is out, at half of the visibility timeout, ten by one request.
+//! One task extends the visibility of everything that is out, at half of what it has, ten by one request, the most
+//! urgent first. What has been out for long is kept for longer: a queue whose timeout is short is not asked more and more
+//! often while everything is slow, and after a crash a message is away no longer than a few times what it was out for.
 //! Invariant: what is settled or was dropped is extended no more, so that what nobody works on comes back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry as Entry};
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::FuturesUnordered;
 use longshore_source::{SourceError, Status};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -21,6 +23,10 @@ use crate::error::explain;
 pub(crate) const BATCH: usize = 10;
 /// Extending requests that are under way at once.
 const AT_ONCE: usize = 8;
+/// An extension lasts this many times as long as the message has been out, but not less than the visibility timeout…
+const TIMES_AGE: u32 = 4;
+/// …and, unless that is longer, not more than this.
+const LONGEST_STEP: Duration = Duration::from_secs(30);
 /// After a request that failed as a whole.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -36,6 +42,8 @@ pub(crate) struct Leases {
 struct Held {
     visibility: Duration,
     leases: HashMap<u64, Lease>,
+    /// When each is to be extended.
+    due: BTreeSet<(Instant, u64)>,
     next: u64,
 }
 
@@ -51,7 +59,7 @@ struct Lease {
 impl Leases {
     /// `longest` bounds how long a message is kept altogether.
     pub(crate) fn new(visibility: Duration, longest: Duration) -> Self {
-        let held = Held { visibility, leases: HashMap::new(), next: 0 };
+        let held = Held { visibility, leases: HashMap::new(), due: BTreeSet::new(), next: 0 };
         Self { held: Mutex::new(held), added: Notify::new(), longest }
     }
 
@@ -68,8 +76,9 @@ impl Leases {
         let mut held = self.lock();
         let number = held.next;
         held.next += 1;
-        let due = Some(since + held.visibility / 2);
-        held.leases.insert(number, Lease { receipt: receipt.to_owned(), since, due, lost: false });
+        let due = since + held.visibility / 2;
+        held.leases.insert(number, Lease { receipt: receipt.to_owned(), since, due: None, lost: false });
+        held.plan(number, Some(due));
         drop(held);
         self.added.notify_one();
         number
@@ -77,7 +86,9 @@ impl Leases {
 
     /// The message is on its way back to the broker. Returns whether its lease was lost before, and counted.
     pub(crate) fn end(&self, number: u64) -> bool {
-        self.lock().leases.remove(&number).is_some_and(|lease| lease.lost)
+        let mut held = self.lock();
+        held.plan(number, None);
+        held.leases.remove(&number).is_some_and(|lease| lease.lost)
     }
 
     /// How long a message has been out.
@@ -87,55 +98,65 @@ impl Leases {
 
     /// Ends every lease; returns the receipts that may still be good.
     pub(crate) fn end_all(&self) -> Vec<String> {
-        let leases = std::mem::take(&mut self.lock().leases);
+        let mut held = self.lock();
+        held.due.clear();
+        let leases = std::mem::take(&mut held.leases);
+        drop(held);
         leases.into_values().filter(|lease| !lease.lost).map(|lease| lease.receipt).collect()
     }
 
-    /// What is to be extended now, and by how many seconds; or when there will be something.
+    /// What is to be extended now by one request, and to how many seconds from now; or when there will be something.
     fn due(&self) -> Result<Vec<(u64, String, i32)>, Option<Instant>> {
-        let (now, longest) = (Instant::now(), self.longest);
+        let now = Instant::now();
         let mut held = self.lock();
         let visibility = held.visibility;
         // What is due a little later comes along, for fuller requests.
         let soon = now + visibility / 10;
-        let first = held.leases.values().filter_map(|lease| lease.due).min();
-        if first.is_none_or(|first| first > now) {
-            return Err(first);
+        if held.due.first().is_none_or(|(first, _)| *first > now) {
+            return Err(held.due.first().map(|(first, _)| *first));
         }
-        let mut due = Vec::new();
-        for (number, lease) in &mut held.leases {
-            if lease.due.is_none_or(|due| due > soon) {
-                continue;
-            }
-            let left = longest.saturating_sub(lease.since.elapsed()).min(visibility).as_secs();
+        let numbers: Vec<u64> = held
+            .due
+            .iter()
+            .take_while(|(at, _)| *at <= soon)
+            .map(|(_, number)| *number)
+            .take(BATCH)
+            .collect();
+        let mut due = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let Some(lease) = held.leases.get(&number) else { continue };
+            let age = now.duration_since(lease.since);
+            let step = (age * TIMES_AGE).clamp(visibility, visibility.max(LONGEST_STEP));
+            let left = self.longest.saturating_sub(age).min(step).as_secs();
             if left == 0 {
                 tracing::warn!(
                     "a message is not kept from other consumers any longer: it has been out too long"
                 );
-                lease.due = None;
+                held.plan(number, None);
                 continue;
             }
-            // Until the answer says otherwise; it is asked for at half of what it now has.
-            lease.due = Some(now + visibility / 2);
-            due.push((*number, lease.receipt.clone(), i32::try_from(left).unwrap_or(i32::MAX)));
+            due.push((number, lease.receipt.clone(), i32::try_from(left).unwrap_or(i32::MAX)));
+            // Until the answer says otherwise.
+            held.plan(number, Some(now + Duration::from_secs(left) / 2));
         }
         Ok(due)
     }
 
+    /// These were not extended: they are due again at that time, unless they were lost or ended meanwhile.
     fn again(&self, numbers: impl IntoIterator<Item = u64>, at: Instant) {
         let mut held = self.lock();
         for number in numbers {
-            if let Some(lease) = held.leases.get_mut(&number) {
-                lease.due = lease.due.map(|due| due.min(at));
-            }
+            let due = held.leases.get(&number).and_then(|lease| lease.due);
+            held.plan(number, due.map(|due| due.min(at)));
         }
     }
 
     /// Returns whether it was still out.
     fn lose(&self, number: u64) -> bool {
         let mut held = self.lock();
+        held.plan(number, None);
         let Some(lease) = held.leases.get_mut(&number) else { return false };
-        (lease.due, lease.lost) = (None, true);
+        lease.lost = true;
         true
     }
 
@@ -144,28 +165,30 @@ impl Leases {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Extends what is out, until it is aborted.
+    /// Extends what is out, until it is aborted. Requests do not wait for one another: one that takes long holds up
+    /// nothing but its own messages.
     pub(crate) async fn keep(&self, queue: &Queue, status: &Status) {
+        let mut flying = FuturesUnordered::new();
         loop {
-            match self.due() {
-                Ok(due) => {
-                    let requests = due.chunks(BATCH).map(|chunk| self.extend(queue, status, chunk));
-                    // Collected first: the iterator borrows what the requests borrow.
-                    let requests = requests.collect::<Vec<_>>();
-                    stream::iter(requests).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
-                }
-                Err(None) => self.added.notified().await,
-                Err(Some(first)) => {
-                    tokio::select! {
-                        () = sleep_until(first) => {}
-                        () = self.added.notified() => {}
+            let mut next = None;
+            while flying.len() < AT_ONCE {
+                match self.due() {
+                    Ok(due) => flying.push(self.extend(queue, status, due)),
+                    Err(first) => {
+                        next = first;
+                        break;
                     }
                 }
+            }
+            tokio::select! {
+                Some(()) = flying.next() => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+                () = self.added.notified(), if flying.len() < AT_ONCE => {}
             }
         }
     }
 
-    async fn extend(&self, queue: &Queue, status: &Status, chunk: &[(u64, String, i32)]) {
+    async fn extend(&self, queue: &Queue, status: &Status, chunk: Vec<(u64, String, i32)>) {
         let entries = chunk.iter().map(|(_, receipt, seconds)| (receipt.as_str(), *seconds));
         let failed = match change_visibility(queue, entries).await {
             Ok(failed) => failed,
@@ -183,6 +206,17 @@ impl Leases {
                 status.stale(1);
             }
         }
+    }
+}
+
+impl Held {
+    /// Sets when a message is to be extended, or that it is not any more.
+    fn plan(&mut self, number: u64, due: Option<Instant>) {
+        let Some(lease) = self.leases.get_mut(&number) else { return };
+        if let Some(before) = std::mem::replace(&mut lease.due, due) {
+            self.due.remove(&(before, number));
+        }
+        self.due.extend(due.map(|due| (due, number)));
     }
 }
 
@@ -220,5 +254,77 @@ pub(crate) async fn hand_back(queue: &Queue, receipts: &[String]) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn names(due: Result<Vec<(u64, String, i32)>, Option<Instant>>) -> Vec<(String, i32)> {
+        due.unwrap_or_default().into_iter().map(|(_, receipt, seconds)| (receipt, seconds)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_most_urgent_comes_first_and_ten_at_a_time() {
+        let leases = Leases::new(2 * SECOND, 100 * SECOND);
+        let begun = Instant::now();
+        tokio::time::advance(SECOND / 2).await;
+        for number in 0..12 {
+            leases.add(&format!("late {number}"), Instant::now());
+        }
+        leases.add("early", begun);
+
+        assert_eq!(leases.due().unwrap_err(), Some(begun + SECOND));
+        tokio::time::advance(SECOND / 2).await;
+        assert_eq!(names(leases.due()), [("early".to_owned(), 4)]);
+        tokio::time::advance(SECOND / 2).await;
+        assert_eq!(leases.due().map(|due| due.len()), Ok(10));
+        assert_eq!(leases.due().map(|due| due.len()), Ok(2));
+        assert_eq!(leases.due().unwrap_err(), Some(begun + 3 * SECOND), "early, at half of its four seconds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_out_for_long_is_asked_for_less_and_less_often_and_not_for_ever() {
+        let leases = Leases::new(2 * SECOND, 100 * SECOND);
+        let begun = Instant::now();
+        let number = leases.add("a", begun);
+        let mut asked = Vec::new();
+        for _ in 0..50 {
+            match leases.due() {
+                Ok(due) => {
+                    asked.extend(due.into_iter().map(|(.., seconds)| (begun.elapsed().as_secs(), seconds)));
+                }
+                Err(Some(next)) => tokio::time::advance(next - Instant::now()).await,
+                Err(None) => break,
+            }
+        }
+        let (first, last) = (&asked[..5], asked[asked.len() - 1]);
+        assert_eq!(first, [(1, 4), (3, 12), (9, 30), (24, 30), (39, 30)]);
+        assert_eq!(last, (99, 1), "until the longest that a message may be out");
+        assert!(!leases.end(number));
+
+        let long = Leases::new(60 * SECOND, 1_000 * SECOND);
+        long.add("b", Instant::now());
+        tokio::time::advance(30 * SECOND).await;
+        assert_eq!(names(long.due()), [("b".to_owned(), 60)], "never to less than the timeout");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_failed_is_made_again_and_what_ended_is_not() {
+        let leases = Leases::new(2 * SECOND, 100 * SECOND);
+        let (kept, ended) = (leases.add("kept", Instant::now()), leases.add("ended", Instant::now()));
+        tokio::time::advance(SECOND).await;
+        assert_eq!(leases.due().map(|due| due.len()), Ok(2));
+
+        assert!(!leases.end(ended));
+        let at = Instant::now() + PAUSE;
+        leases.again([kept, ended], at);
+        assert_eq!(leases.due().unwrap_err(), Some(at));
+        assert!(leases.lose(kept) && !leases.lose(ended));
+        assert_eq!(leases.due().unwrap_err(), None);
+        assert!(leases.end(kept), "it was lost");
     }
 }

@@ -8,8 +8,10 @@
 //!   up) or to 0. SQS counts each receipt, and at the redrive policy's limit it moves the message to the dead-letter
 //!   queue: during an outage of ours, hold the tokens instead of giving them back.
 //! - **The lease** is the visibility timeout. It is extended at half time for as long as the token lives, at most for
-//!   12 hours, which is SQS's own limit.
-//! - **A crash** lets the lease run out: what was out comes again after the visibility timeout.
+//!   12 hours, which is SQS's own limit. Where the timeout is short, a message that is out for long is kept for up to
+//!   30 seconds at a time.
+//! - **A crash** lets the lease run out: what was out comes again after the visibility timeout, or what was left of those
+//!   30 seconds.
 //! - **A FIFO queue** gives out no more of a message group while some of it is out. Groups come in order; when a message
 //!   is given back, those of its group that came with it go back too, acknowledged or not, and nothing is deleted
 //!   before an earlier one of its group. Deletions of one request succeed or fail one by one, so that a redelivery of
@@ -39,15 +41,14 @@ mod poll;
 mod queue;
 mod reader;
 mod recv;
-mod redact;
 mod settle;
 
 use longshore_source::{Context, SourceError};
 
 pub use config::{AssumeRole, BodyEncoding, Envelope, SqsConfig};
 pub use error::ConfigError;
+pub use longshore_source::Secret;
 pub use recv::SqsSource;
-pub use redact::Secret;
 
 /// Finds the queue, receives once without waiting, and starts to poll.
 ///

@@ -123,6 +123,7 @@ pub mod lease;
 pub mod memory;
 pub mod message;
 pub mod offsets;
+pub mod secret;
 pub mod source;
 pub mod status;
 
@@ -131,5 +132,6 @@ pub use context::{Context, NextOffsets, NoWatermarks, Watermarks};
 pub use error::{ConfigError, SourceError};
 pub use in_flight::{Ages, Settlement, Settlements, Slots, Tracker, in_flight, in_flight_bytes};
 pub use message::{Headers, LogOffset, Message, Position, Receipt, Refusal, Route};
+pub use secret::Secret;
 pub use source::{Features, Source};
 pub use status::{Report, State, Status};

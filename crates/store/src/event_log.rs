@@ -12,8 +12,12 @@ use sqlx::{Connection, PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::bodies::Bodies;
 use crate::connect::Store;
 use crate::error::sort;
+
+/// Bodies that take more bytes than this are the exception: memory for them is not kept.
+const LARGE: usize = 4 * 1024 * 1024;
 
 /// What the statement says of an event it stored.
 #[derive(Clone, Copy)]
@@ -90,6 +94,12 @@ async fn store_batch(
         })
         .collect();
     recognise_own(connection, owner, &batch.events, &mut stored).await?;
+    if batch.events.iter().map(|new| new.event.body.len()).sum::<usize>() > LARGE
+        || batch.quarantined.iter().map(|message| message.body.len()).sum::<usize>() > LARGE
+    {
+        // What a connection has once sent at a time it would keep room for.
+        connection.shrink_buffers();
+    }
     Ok(stored)
 }
 
@@ -182,13 +192,32 @@ async fn recognise_own(
     Ok(())
 }
 
+/// A statement's parameters exist twice more while it is sent, so large bodies do not all go at once.
 async fn insert_quarantined(
+    connection: &mut PgConnection,
+    messages: &[QuarantinedMessage],
+) -> Result<(), StoreError> {
+    let mut rest = messages;
+    while let Some(first) = rest.first() {
+        let mut bytes = first.body.len();
+        let more = rest[1..].iter().take_while(|message| {
+            bytes += message.body.len();
+            bytes <= LARGE
+        });
+        let (some, others) = rest.split_at(1 + more.count());
+        insert_some_quarantined(connection, some).await?;
+        rest = others;
+    }
+    Ok(())
+}
+
+async fn insert_some_quarantined(
     connection: &mut PgConnection,
     messages: &[QuarantinedMessage],
 ) -> Result<(), StoreError> {
     let column = |of: fn(&QuarantinedMessage) -> String| messages.iter().map(of).collect::<Vec<_>>();
     let sources: Vec<Option<Uuid>> = messages.iter().map(|m| m.source.map(|id| id.as_uuid())).collect();
-    let bodies: Vec<&[u8]> = messages.iter().map(|m| &*m.body).collect();
+    let bodies = Bodies(messages.iter().map(|m| &*m.body).collect());
     sqlx::query_file!(
         "queries/quarantine.sql",
         &messages.iter().map(|m| m.project.as_uuid()).collect::<Vec<_>>(),
@@ -225,7 +254,7 @@ struct EventColumns<'a> {
     event_type: Vec<&'a str>,
     idempotency_key: Vec<Option<&'a str>>,
     headers: Vec<String>,
-    body: Vec<&'a [u8]>,
+    body: Bodies<'a>,
     received_at: Vec<OffsetDateTime>,
     digest: Vec<Option<Uuid>>,
     is_named: Vec<bool>,
@@ -253,7 +282,7 @@ impl<'a> EventColumns<'a> {
             columns.event_type.push(&event.event_type);
             columns.idempotency_key.push(event.idempotency_key.as_deref());
             columns.headers.push(event.headers.to_json());
-            columns.body.push(&event.body);
+            columns.body.0.push(&event.body);
             columns.received_at.push(event.received_at.to_utc());
             let (digest, is_named, is_redelivered) = match new.identity {
                 Identity::Id => (None, false, false),

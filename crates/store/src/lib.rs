@@ -27,6 +27,7 @@
 
 pub mod admin;
 pub mod api_keys;
+mod bodies;
 mod checkout;
 pub mod connect;
 mod delivery_queue;

@@ -260,15 +260,19 @@ impl Queue {
     }
 
     /// Takes and acknowledges that many messages with a bare client and returns how long it took: what the broker
-    /// allows at most. `None` where there is no such client here.
+    /// allows at most.
     ///
     /// # Panics
     /// When the broker is away.
-    pub async fn drain(&self, count: u64) -> Option<Duration> {
+    pub async fn drain(&self, count: u64) -> Duration {
         match self {
-            Self::RabbitMq(queue) => Some(queue.drain(count).await),
-            #[cfg(any(feature = "kafka", feature = "sqs", feature = "pubsub"))]
-            _ => None,
+            Self::RabbitMq(queue) => queue.drain(count).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.drain(topic.name(), count).await,
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => queue.drain(count).await,
+            #[cfg(feature = "pubsub")]
+            Self::PubSub(subscription) => subscription.drain(count).await,
         }
     }
 

@@ -3,6 +3,8 @@
 //! It touches nothing but topics with unique names. Every topic has a group of the same name, for the source under
 //! test.
 
+mod drain;
+
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -270,6 +272,18 @@ impl TestTopic {
             left += high - committed.unwrap_or(low).max(low);
         }
         u64::try_from(left).unwrap_or_else(|_| panic!("a group has committed beyond the end by {}", -left))
+    }
+
+    /// Takes and commits that many messages for a group and returns how long it took from the first of them on: what
+    /// the broker allows at most.
+    ///
+    /// # Panics
+    /// When the broker is away, or does not have as many.
+    pub async fn drain(&self, group: &str, count: u64) -> Duration {
+        let (brokers, group, name) = (self.kafka.brokers.clone(), group.to_owned(), self.name.clone());
+        blocking(move || drain::drain(&brokers, &group, &name, count))
+            .await
+            .unwrap_or_else(|error| panic!("draining failed: {error}"))
     }
 
     async fn create(&self, partitions: i32, settings: &[(&str, &str)]) {

@@ -108,6 +108,11 @@ impl MemoryDatabase {
         self.shared.faults().reject = Some(Box::new(refuses));
     }
 
+    /// Refuses, for good, to register endpoints among which there is one for which this is true.
+    pub fn reject_endpoints(&self, refuses: impl Fn(&DynamicEndpoint) -> bool + Send + 'static) {
+        self.shared.faults().reject_endpoints = Some(Box::new(refuses));
+    }
+
     /// Sets what [`longshore_core::ports::EventLog::id_window`] says; everything, unless set.
     pub fn set_id_window(&self, from: Timestamp, to: Timestamp) {
         self.shared.tables().id_window = (from, to);

@@ -4,12 +4,18 @@
 //! It speaks gRPC without TLS and credentials, so it works with Google's emulator too. What a test server keeps is gone
 //! when it ends; nothing expires before.
 
+mod wire;
+
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use prost::Message;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -21,6 +27,8 @@ use crate::{server_url, unique};
 const PROJECT: &str = "longshore-test";
 /// The most messages, and about the most bytes, of one publish request (the service takes 1,000 and 10 MB).
 const BATCH: (usize, usize) = (1_000, 5_000_000);
+/// Calls of [`TestSubscription::drain`] in flight.
+const DRAINING: usize = 4;
 /// How long a server may take to notice that leases have ended.
 const SETTLED: Duration = Duration::from_millis(300);
 
@@ -197,19 +205,12 @@ impl TestSubscription {
         let mut ids = Vec::new();
         let mut empty = 0;
         while empty < 2 {
-            let pull = wire::PullRequest {
-                subscription: subscription.clone(),
-                return_immediately: true,
-                max_messages: 1_000,
-            };
-            let pulled = self.server.call("/google.pubsub.v1.Subscriber/Pull", pull).await;
-            let pulled: wire::PullResponse =
-                pulled.unwrap_or_else(|status| panic!("`{subscription}`: {status}"));
-            if pulled.received_messages.is_empty() {
+            let pulled = self.pull().await;
+            if pulled.is_empty() {
                 empty += 1;
                 tokio::time::sleep(SETTLED).await;
             }
-            ids.extend(pulled.received_messages.into_iter().map(|message| message.ack_id));
+            ids.extend(pulled);
         }
         for chunk in ids.chunks(1_000) {
             let give_back = wire::ModifyAckDeadlineRequest {
@@ -222,6 +223,36 @@ impl TestSubscription {
             given.unwrap_or_else(|status| panic!("`{subscription}`: {status}"));
         }
         ids.len() as u64
+    }
+
+    /// Takes and acknowledges that many messages and returns how long it took: what the server allows at most.
+    ///
+    /// # Panics
+    /// When the server is away or the subscription gone.
+    pub async fn drain(&self, count: u64) -> Duration {
+        let (started, left) = (Instant::now(), Arc::new(AtomicU64::new(count)));
+        let mut pullers = JoinSet::new();
+        for _ in 0..DRAINING {
+            let (subscription, left) = (self.clone(), Arc::clone(&left));
+            pullers.spawn(async move {
+                while left.load(Ordering::Relaxed) > 0 {
+                    let ids = subscription.pull().await;
+                    let taken = ids.len() as u64;
+                    if taken > 0 {
+                        let request =
+                            wire::AcknowledgeRequest { subscription: subscription.name(), ack_ids: ids };
+                        subscription.admin("/google.pubsub.v1.Subscriber/Acknowledge", request).await;
+                    }
+                    let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                        Some(left.saturating_sub(taken))
+                    });
+                }
+            });
+        }
+        while let Some(joined) = pullers.join_next().await {
+            joined.expect("a puller says by itself what is wrong");
+        }
+        started.elapsed()
     }
 
     /// Deletes the subscription, and keeps the topic. What is published until [`Self::create`] is lost.
@@ -270,6 +301,19 @@ impl TestSubscription {
         self.admin("/google.pubsub.v1.Publisher/DetachSubscription", name).await;
     }
 
+    /// Takes what is there; gives the ids to acknowledge it by.
+    async fn pull(&self) -> Vec<String> {
+        let subscription = self.name();
+        let pull = wire::PullRequest {
+            subscription: subscription.clone(),
+            return_immediately: true,
+            max_messages: 1_000,
+        };
+        let pulled = self.server.call("/google.pubsub.v1.Subscriber/Pull", pull).await;
+        let pulled: wire::PullResponse = pulled.unwrap_or_else(|status| panic!("`{subscription}`: {status}"));
+        pulled.received_messages.into_iter().map(|message| message.ack_id).collect()
+    }
+
     async fn admin(&self, path: &'static str, message: impl Message + 'static) {
         // The answers are not looked at, and Empty reads anything.
         let answered = self.server.call::<_, wire::Empty>(path, message).await;
@@ -297,130 +341,4 @@ fn pubsub_message(message: Publication) -> wire::PubsubMessage {
         attributes: message.headers.into_iter().collect(),
         ordering_key: message.key.unwrap_or_default(),
     }
-}
-
-/// The messages of `google/pubsub/v1/pubsub.proto`, with the fields that are used.
-mod wire {
-    use std::collections::HashMap;
-
-    use prost::Message;
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct Topic {
-        #[prost(string, tag = "1")]
-        pub(super) name: String,
-    }
-
-    /// A request that is a name.
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct Name {
-        #[prost(string, tag = "1")]
-        pub(super) name: String,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct Subscription {
-        #[prost(string, tag = "1")]
-        pub(super) name: String,
-        #[prost(string, tag = "2")]
-        pub(super) topic: String,
-        #[prost(message, optional, tag = "4")]
-        pub(super) push_config: Option<Name>,
-        #[prost(int32, tag = "5")]
-        pub(super) ack_deadline_seconds: i32,
-        #[prost(map = "string, string", tag = "9")]
-        pub(super) labels: HashMap<String, String>,
-        #[prost(bool, tag = "10")]
-        pub(super) enable_message_ordering: bool,
-        /// Without a time: never.
-        #[prost(message, optional, tag = "11")]
-        pub(super) expiration_policy: Option<Empty>,
-        #[prost(string, tag = "12")]
-        pub(super) filter: String,
-        #[prost(message, optional, tag = "13")]
-        pub(super) dead_letter_policy: Option<DeadLetterPolicy>,
-        #[prost(message, optional, tag = "14")]
-        pub(super) retry_policy: Option<RetryPolicy>,
-        #[prost(bool, tag = "16")]
-        pub(super) enable_exactly_once_delivery: bool,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct DeadLetterPolicy {
-        #[prost(string, tag = "1")]
-        pub(super) dead_letter_topic: String,
-        #[prost(int32, tag = "2")]
-        pub(super) max_delivery_attempts: i32,
-    }
-
-    #[derive(Clone, Copy, PartialEq, Message)]
-    pub(super) struct RetryPolicy {
-        #[prost(message, optional, tag = "1")]
-        pub(super) minimum_backoff: Option<Duration>,
-    }
-
-    #[derive(Clone, Copy, PartialEq, Message)]
-    pub(super) struct Duration {
-        #[prost(int64, tag = "1")]
-        pub(super) seconds: i64,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct PublishRequest {
-        #[prost(string, tag = "1")]
-        pub(super) topic: String,
-        #[prost(message, repeated, tag = "2")]
-        pub(super) messages: Vec<PubsubMessage>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct PubsubMessage {
-        #[prost(bytes = "vec", tag = "1")]
-        pub(super) data: Vec<u8>,
-        #[prost(map = "string, string", tag = "2")]
-        pub(super) attributes: HashMap<String, String>,
-        #[prost(string, tag = "5")]
-        pub(super) ordering_key: String,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct PublishResponse {
-        #[prost(string, repeated, tag = "1")]
-        pub(super) message_ids: Vec<String>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct PullRequest {
-        #[prost(string, tag = "1")]
-        pub(super) subscription: String,
-        #[prost(bool, tag = "2")]
-        pub(super) return_immediately: bool,
-        #[prost(int32, tag = "3")]
-        pub(super) max_messages: i32,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct PullResponse {
-        #[prost(message, repeated, tag = "1")]
-        pub(super) received_messages: Vec<ReceivedMessage>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct ReceivedMessage {
-        #[prost(string, tag = "1")]
-        pub(super) ack_id: String,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct ModifyAckDeadlineRequest {
-        #[prost(string, tag = "1")]
-        pub(super) subscription: String,
-        #[prost(int32, tag = "3")]
-        pub(super) ack_deadline_seconds: i32,
-        #[prost(string, repeated, tag = "4")]
-        pub(super) ack_ids: Vec<String>,
-    }
-
-    #[derive(Clone, Copy, PartialEq, Message)]
-    pub(super) struct Empty {}
 }

@@ -145,6 +145,23 @@ impl OwnServers {
         self.run("ctl", arguments).await
     }
 
+    /// The addresses at which Kafka wants a name and a password.
+    ///
+    /// # Panics
+    /// When Kafka was not started.
+    #[must_use]
+    pub fn kafka_sasl_brokers(&self) -> &str {
+        self.variable("LONGSHORE_TEST_KAFKA_SASL_BROKERS")
+    }
+
+    /// Runs Kafka's own `kafka-configs` for the Kafka of this test, e.g. to change a password.
+    ///
+    /// # Panics
+    /// When Kafka was not started, or the command fails.
+    pub async fn kafka_configs(&self, arguments: &[&str]) -> String {
+        self.run("kafka-configs", arguments).await
+    }
+
     fn variable(&self, name: &str) -> &str {
         let found = self.environment.iter().find(|(variable, _)| variable == name);
         &found.unwrap_or_else(|| panic!("the server of {name} was not started for this test")).1

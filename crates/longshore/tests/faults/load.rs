@@ -23,6 +23,8 @@ pub(crate) struct Published {
     pub(crate) confirmed: HashMap<u64, Instant>,
     /// Sent without an answer: in the queue or not.
     pub(crate) unsure: HashSet<u64>,
+    /// How many were taken over, also where none is kept.
+    pub(crate) count: usize,
     next: u64,
 }
 
@@ -30,7 +32,8 @@ impl Published {
     /// Messages with these numbers, all confirmed.
     pub(crate) fn of(numbers: impl IntoIterator<Item = u64>) -> Self {
         let now = Instant::now();
-        Self { confirmed: numbers.into_iter().map(|number| (number, now)).collect(), ..Self::default() }
+        let confirmed: HashMap<_, _> = numbers.into_iter().map(|number| (number, now)).collect();
+        Self { count: confirmed.len(), confirmed, ..Self::default() }
     }
 }
 
@@ -49,6 +52,25 @@ impl Load {
         rate: u64,
         message: impl Fn(u64) -> Publication + Send + Sync + 'static,
     ) -> Self {
+        Self::begin(queue, rate, message, true)
+    }
+
+    /// As [`Self::start`], and only counts: a day's numbers would not fit.
+    #[cfg(feature = "soak-tests")]
+    pub(crate) fn start_counting(
+        queue: &Arc<Queue>,
+        rate: u64,
+        message: impl Fn(u64) -> Publication + Send + Sync + 'static,
+    ) -> Self {
+        Self::begin(queue, rate, message, false)
+    }
+
+    fn begin(
+        queue: &Arc<Queue>,
+        rate: u64,
+        message: impl Fn(u64) -> Publication + Send + Sync + 'static,
+        keep: bool,
+    ) -> Self {
         let (stop, published) = (CancellationToken::new(), Arc::new(Mutex::new(Published::default())));
         let publisher = Publisher {
             queue: Arc::clone(queue),
@@ -56,6 +78,7 @@ impl Load {
             tick: if rate < 50 { Duration::from_secs(1) / rate as u32 } else { TICK },
             published: Arc::clone(&published),
             message,
+            keep,
         };
         let task = tokio::spawn(publisher.run(stop.clone()));
         Self { stop, published, task }
@@ -81,6 +104,8 @@ struct Publisher<M> {
     tick: Duration,
     published: Arc<Mutex<Published>>,
     message: M,
+    /// Whether the numbers are kept, or only counted.
+    keep: bool,
 }
 
 impl<M: Fn(u64) -> Publication + Send + Sync> Publisher<M> {
@@ -105,7 +130,10 @@ impl<M: Fn(u64) -> Publication + Send + Sync> Publisher<M> {
         let taken = self.queue.try_publish(numbers.clone().map(&self.message).collect()).await;
         for (number, taken) in numbers.zip(&taken) {
             if *taken {
-                published.confirmed.insert(number, at);
+                published.count += 1;
+                if self.keep {
+                    published.confirmed.insert(number, at);
+                }
             } else {
                 published.unsure.insert(number);
             }

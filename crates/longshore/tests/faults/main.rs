@@ -13,6 +13,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stderr, reason = "the figures of each run are for people")]
 
+mod bare;
 mod brokers;
 mod credentials;
 mod flood;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use longshore_testkit::broker::BrokerKind;
 use longshore_testkit::chaos::ChaosProxy;
 use longshore_testkit::database::fresh_database;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::brokers::{on, rate};
@@ -14,8 +13,14 @@ use crate::load::{Load, Published, broadcast};
 use crate::record;
 use crate::stage::{PATIENCE, Stage, metric};
 
-/// How much later each piece passes, either way; a transaction is several round trips.
-const DELAY: Duration = Duration::from_millis(400);
+/// How much later each piece passes, either way; a transaction of many messages is several pieces.
+const fn delay(kind: BrokerKind) -> Duration {
+    Duration::from_millis(match kind {
+        BrokerKind::Sqs => 800, // few at a time: one piece
+        _ => 400,
+    })
+}
+
 /// How much the resident memory may grow meanwhile.
 const GROWTH_KIB: u64 = 20 * 1024;
 /// More than consumers take without having committed: two with a RabbitMQ prefetch of 1,000.
@@ -28,12 +33,7 @@ on!(a_slow_postgres_throttles_and_gives_nothing_back: rabbitmq, kafka, sqs, pubs
 async fn a_slow_postgres_throttles_and_gives_nothing_back(kind: BrokerKind) {
     let database = fresh_database().await;
     let stage = Stage::own(Some(&database.url()), None, kind).await;
-    let mut settings = stage.settings();
-    if kind == BrokerKind::Sqs {
-        // As queues have it by default; that of the test's queue is 2 s, for tests that wait for its end.
-        settings["visibility_timeout"] = json!(30);
-    }
-    stage.subscribe_with(&settings).await;
+    stage.subscribe_with(&stage.settings()).await;
     let proxy = ChaosProxy::start(ChaosProxy::authority(&database.url())).await;
     let mut gateway = stage.setup().env("LONGSHORE__DATABASE__URL", proxy.url(&database.url())).start().await;
     let load = Load::start(&stage.queue, rate(kind) / 2, broadcast);
@@ -42,7 +42,7 @@ async fn a_slow_postgres_throttles_and_gives_nothing_back(kind: BrokerKind) {
 
     let (sum, count) = commits(&gateway).await;
     let before = gateway.usage().rss_kib;
-    proxy.delay(DELAY);
+    proxy.delay(delay(kind));
     stage.queue.publish((FIRST..FIRST + burst).map(broadcast)).await;
     let until = Instant::now() + lengths::postgres_slow();
     let (mut most, mut held) = (before, 0.0_f64);

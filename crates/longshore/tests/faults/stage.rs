@@ -82,7 +82,10 @@ impl Stage {
     }
 
     async fn on(database: Option<TestDatabase>, url: &str, queue: Queue) -> Self {
-        let setup = Setup::new(env!("CARGO_BIN_EXE_longshore"))
+        // Another build, e.g. the optimised one, to see what of a figure is the debug build's.
+        let binary =
+            std::env::var_os("LONGSHORE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_longshore").into());
+        let setup = Setup::new(binary)
             .env("LONGSHORE__DATABASE__URL", url)
             .env("LONGSHORE__DATABASE__LEASE", format!("{}s", LEASE.as_secs()))
             .env("LONGSHORE__SECURITY__MASTER_KEY", MASTER_KEY)
@@ -115,9 +118,20 @@ impl Stage {
         proxy
     }
 
+    /// As [`Self::subscribe`], with a mapping of the source, in YAML.
+    pub(crate) async fn subscribe_mapped(&self, mapping: &str) {
+        let endpoints = [Endpoint::at(self.receiver.url("/hook"))];
+        let keys = format!(", mapping: {mapping}");
+        self.apply_text(&format!(
+            "projects:\n{}",
+            project(0, &endpoints, &self.queue, &self.settings(), &keys)
+        ))
+        .await;
+    }
+
     /// Applies these endpoints, and the queue as the source with these settings.
     pub(crate) async fn apply(&self, endpoints: &[Endpoint], settings: &Value) {
-        self.apply_text(&format!("projects:\n{}", project(0, endpoints, &self.queue, settings))).await;
+        self.apply_text(&format!("projects:\n{}", project(0, endpoints, &self.queue, settings, ""))).await;
     }
 
     /// Applies resources.
@@ -168,10 +182,17 @@ impl Stage {
     }
 }
 
-/// A project as a resource, with these endpoints and a queue as its source. The first, 0, is [`PROJECT`] with
+/// A project as a resource, with these endpoints and a queue as its source, of which `keys` are further keys in YAML,
+/// each after a comma. The first, 0, is [`PROJECT`] with
 /// [`API_KEY`]; the endpoints' ids begin at a hundred for each further one.
-pub(crate) fn project(number: usize, endpoints: &[Endpoint], queue: &Queue, settings: &Value) -> String {
-    let (id, keys) = match number {
+pub(crate) fn project(
+    number: usize,
+    endpoints: &[Endpoint],
+    queue: &Queue,
+    settings: &Value,
+    keys: &str,
+) -> String {
+    let (id, api_keys) = match number {
         0 => (PROJECT.to_owned(), format!("[{{name: k, key: {API_KEY}}}]")),
         _ => (format!("01JD000000000000000000SH{number:02}"), "[]".to_owned()),
     };
@@ -187,9 +208,9 @@ pub(crate) fn project(number: usize, endpoints: &[Endpoint], queue: &Queue, sett
     });
     let kind = queue.kind().as_str();
     format!(
-        "  - name: shop{number}\n    id: {id}\n    api_keys: {keys}\n    \
+        "  - name: shop{number}\n    id: {id}\n    api_keys: {api_keys}\n    \
          endpoints:\n{declared}    subscriptions:\n{subscriptions}    sources:\n      \
-         - {{name: q, kind: {kind}, workers: 2, {kind}: {settings}}}\n"
+         - {{name: q, kind: {kind}, workers: 2, {kind}: {settings}{keys}}}\n"
     )
 }
 

@@ -107,10 +107,11 @@ impl Stage {
         }
     }
 
-    /// How many events there are of each number.
+    /// How many events there are of each number. What is kept and marked as a duplicate, by its idempotency key, is
+    /// none.
     pub(crate) async fn numbers(&self) -> HashMap<u64, usize> {
-        let query =
-            "SELECT (convert_from(body, 'UTF8')::json ->> 'n')::bigint, count(*) FROM events GROUP BY 1";
+        let query = "SELECT (convert_from(body, 'UTF8')::json ->> 'n')::bigint, count(*) FROM events
+                     WHERE NOT is_duplicate GROUP BY 1";
         let rows: Vec<(i64, i64)> = sqlx::query_as(query).fetch_all(&self.pool).await.unwrap();
         rows.into_iter()
             .map(|(number, count)| (number.try_into().unwrap(), count.try_into().unwrap()))

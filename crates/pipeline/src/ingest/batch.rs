@@ -10,7 +10,7 @@ use longshore_core::ports::{
     SourceOffset, StoreError, Stored,
 };
 use longshore_core::quarantine::{MessageFacts, Reason};
-use longshore_core::{EventId, ProjectId, QuarantineId, SourceId, Timestamp};
+use longshore_core::{EndpointId, EventId, ProjectId, QuarantineId, SourceId, Timestamp};
 use longshore_source::{AckToken, Message, Position, Receipt, Refusal};
 
 use super::Origin;
@@ -110,6 +110,12 @@ impl Original {
         (Self { body, headers, position, redelivered, tombstone, attempt }, ack)
     }
 
+    /// Without its route, which has served.
+    fn into_message(self, ack: AckToken) -> Message {
+        let Self { body, headers, position, redelivered, tombstone, attempt } = self;
+        Message { body, headers, position, route: None, redelivered, attempt, tombstone, ack }
+    }
+
     /// The row of this message, which cannot be an event.
     fn quarantined(self, row: Row) -> QuarantinedMessage {
         QuarantinedMessage {
@@ -171,6 +177,19 @@ impl Batch<Decoded> {
             }
         }
         wanted
+    }
+
+    /// Makes a fault of every message that asks for an endpoint which cannot be registered.
+    pub(super) fn refuse_registration(&mut self, endpoint: EndpointId, problem: &str) {
+        for (draft, original, token) in std::mem::take(&mut self.state.drafts) {
+            if draft.registration.as_ref().is_some_and(|wanted| wanted.id == endpoint) {
+                let problem = format!("names an endpoint that cannot be registered: {problem}");
+                let fault = Undecodable { reason: Reason::Rejected, field: "url".into(), problem };
+                self.state.faults.push((fault, original.into_message(token)));
+            } else {
+                self.state.drafts.push((draft, original, token));
+            }
+        }
     }
 
     /// Tells producers who wait for their answer what is wrong with their messages. Nothing is stored for those.

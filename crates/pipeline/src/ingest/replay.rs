@@ -78,11 +78,20 @@ impl<L: ReplayLog> Run<'_, L> {
         let Some(message) = message(replayable).await else {
             return Err(StoreError::Misconfigured("no slot for a replayed message".to_owned()));
         };
-        let draft = match decode(&message, &self.context()) {
+        let mut draft = match decode(&message, &self.context()) {
             Ok(draft) => draft,
             Err(fault) => return self.still_faulty(id, fault.reason, detail(fault)).await,
         };
         drop(message);
+        if let Some(registration) = draft.registration.take() {
+            match self.log.register_dynamic(&[registration]).await {
+                Ok(()) => self.snapshot = self.log.snapshot().await?,
+                Err(StoreError::Rejected(problem)) => {
+                    return self.still_faulty(id, Reason::Rejected, problem).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let Some(new) = self.identified(id, draft).await? else { return Ok(Replayed::Gone) };
         let event = new.event.id;
         let identity = new.identity;
@@ -124,12 +133,8 @@ impl<L: ReplayLog> Run<'_, L> {
 
     /// The event under an id that every replay of this row would give it, with its deliveries; `None` when the row is
     /// done with.
-    async fn identified(&mut self, id: QuarantineId, draft: Draft) -> Result<Option<NewEvent>, StoreError> {
-        let Draft { mut event, identity, registration } = draft;
-        if let Some(registration) = registration {
-            self.log.register_dynamic(&[registration]).await?;
-            self.snapshot = self.log.snapshot().await?;
-        }
+    async fn identified(&self, id: QuarantineId, draft: Draft) -> Result<Option<NewEvent>, StoreError> {
+        let Draft { mut event, identity, registration: _ } = draft;
         let floor = EventId::floor(self.log.id_window().0.max(Timestamp::EPOCH));
         let Some(chosen) = self.log.choose_event(id, event.id, floor).await? else { return Ok(None) };
         let identity = match identity {

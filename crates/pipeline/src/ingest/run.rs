@@ -6,7 +6,7 @@ use std::time::Duration;
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use longshore_core::ports::{ClaimedDelivery, DynamicEndpoint, EventLog, StoreError, Stored};
-use longshore_core::{Clock, Snapshot};
+use longshore_core::{Clock, EndpointId, Snapshot};
 use longshore_source::{Message, Source, SourceError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -154,7 +154,14 @@ impl Driver {
         let registrations = decoded.registrations();
         if !registrations.is_empty() {
             // They become visible with the next snapshot, which the fan-out waits for since they match nothing yet.
-            self.register(&registrations, ingest).await?;
+            for (endpoint, problem) in self.register(&registrations, ingest).await? {
+                tracing::warn!(%problem, "the database refuses an endpoint for good; its messages are faults");
+                let told = "the database does not accept it";
+                decoded.refuse_registration(endpoint, if self.replies { told } else { &problem });
+            }
+            if self.replies {
+                decoded.refuse_faults();
+            }
         }
         Ok((decoded, snapshot))
     }
@@ -178,7 +185,9 @@ impl Driver {
             patience.wait(&StoreError::Unavailable(behind)).await?;
             *snapshot = ingest.snapshot();
             // Somebody may have deleted it meanwhile.
-            self.register(registered, ingest).await?;
+            if !self.register(registered, ingest).await?.is_empty() {
+                break; // nor will the database take an event for it
+            }
         }
         Ok(has_waited)
     }
@@ -213,16 +222,28 @@ impl Driver {
         }
     }
 
+    /// Registers endpoints, however long the database is away. Returns those that it refuses for good, and why.
     async fn register<L: EventLog, C: Clock>(
         &mut self,
         endpoints: &[DynamicEndpoint],
         ingest: &Ingest<L, C>,
-    ) -> Result<(), GivenUp> {
+    ) -> Result<Vec<(EndpointId, String)>, GivenUp> {
         let mut patience = Patience::new(self, ingest);
-        while let Err(error) = ingest.log.register_dynamic(endpoints).await {
-            patience.wait(&error).await?;
+        let (mut todo, mut refused) = (vec![endpoints], Vec::new());
+        while let Some(some) = todo.pop() {
+            match ingest.log.register_dynamic(some).await {
+                Ok(()) => {}
+                Err(StoreError::Rejected(problem)) => match some {
+                    [one] => refused.push((one.id, problem)),
+                    _ => todo.extend(some.chunks(1)),
+                },
+                Err(error) => {
+                    patience.wait(&error).await?;
+                    todo.push(some);
+                }
+            }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Commits the batch, however long the database is away.

@@ -97,6 +97,24 @@ async fn what_was_put_right_goes_out_and_is_not_replayed_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_still_refused_leaves_its_message_in_quarantine() {
+    let bed = Bed::with(vec![endpoint(A)]);
+    bed.database.set_snapshot(snapshot(vec![endpoint(A)]));
+    bed.database.reject_endpoints(|_| true);
+    let kind = ("x-convoy-message-type".to_owned(), "dynamic".to_owned());
+    let body = r#"{"event_type":"a","url":"https://e77.example/","data":{"n":1}}"#;
+    let process = bed.start();
+    bed.broker.publish(Publication { headers: vec![kind], ..Publication::from(body) });
+    bed.wait("quarantine", |_| bed.broker.stats().acked == 1).await;
+    process.stop().await;
+
+    let answers = replay_all(&bed).await.unwrap();
+
+    assert!(matches!(answers[..], [Replayed::Faulty { reason: Reason::Rejected, .. }]), "{answers:?}");
+    assert!(bed.database.events().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_that_was_cut_off_after_storing_stores_nothing_more() {
     for publication in messages(&Bed::new()) {
         let bed = quarantined(publication).await;

@@ -243,6 +243,35 @@ async fn a_dynamic_event_for_a_place_that_webhooks_do_not_go_to_registers_nothin
     assert!(bed.database.dynamic_endpoints().is_empty() && bed.database.events().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_refused_for_good_is_the_fault_of_its_message_alone() {
+    let bed = Bed::new();
+    bed.database.reject_endpoints(|endpoint| endpoint.url.host_str() == Some("refused.example"));
+    let dynamic = |host: &str| {
+        let body = format!(r#"{{"event_type":"a","url":"https://{host}/","data":{{"n":1}}}}"#);
+        let kind = ("x-convoy-message-type".to_owned(), "dynamic".to_owned());
+        bed.broker.publish(Publication { headers: vec![kind], ..Publication::from(body) });
+    };
+    dynamic("e77.example");
+    dynamic("refused.example");
+    let _process = bed.start();
+    bed.wait("registration", |database| database.dynamic_endpoints().len() == 1).await;
+    let registered = bed.database.dynamic_endpoints().remove(0);
+    bed.configure(vec![Endpoint { url: registered.url, ..endpoint(registered.id) }], 1);
+
+    bed.until(DeliveryState::Success, 1).await;
+    bed.wait("quarantine", |database| database.quarantined().len() == 1).await;
+    assert_eq!(bed.script.calls_to("e77.example").len(), 1);
+    let kept = bed.database.quarantined().remove(0);
+    assert_eq!(kept.reason, Reason::Rejected);
+    assert_eq!(
+        kept.detail,
+        "`url` names an endpoint that cannot be registered: an endpoint that the test refuses"
+    );
+    assert!(String::from_utf8_lossy(&kept.body).contains("refused.example"));
+    bed.wait("every ack", |_| bed.broker.stats().acked == 2).await;
+}
+
 /// A source whose producers wait for the answer.
 struct Replying {
     messages: mpsc::UnboundedReceiver<Message>,
@@ -290,12 +319,16 @@ impl Producer {
     }
 
     async fn post(&self, body: &str) -> Settled {
+        self.post_as("single", body).await
+    }
+
+    async fn post_as(&self, kind: &'static str, body: &str) -> Settled {
         let (answer, mut answered) = mpsc::unbounded_channel();
         let message = Message {
             body: body.to_owned().into(),
             headers: Vec::new(),
             position: Position::default(),
-            route: Some(Route { project: PROJECT.as_u128(), kind: "single" }),
+            route: Some(Route { project: PROJECT.as_u128(), kind }),
             redelivered: false,
             attempt: None,
             tombstone: false,
@@ -324,7 +357,14 @@ async fn a_producer_who_waits_is_told_what_is_wrong_and_nothing_is_stored() {
     let rejected = producer.post(&format!(r#"{{"event_type":"a","endpoint_id":"{A}","data":13}}"#)).await;
     let stored = producer.post(&format!(r#"{{"event_type":"a","endpoint_id":"{A}","data":1}}"#)).await;
 
+    bed.database.reject_endpoints(|_| true);
+    let dynamic =
+        producer.post_as("dynamic", r#"{"event_type":"a","url":"https://e.example/","data":1}"#).await;
+
     assert_eq!(refused(unknown).field, "endpoint_id");
+    let dynamic = refused(dynamic);
+    assert_eq!(dynamic.field, "url");
+    assert!(!dynamic.problem.contains("the test refuses"), "{}", dynamic.problem);
     assert_eq!(refused(typeless).field, "event_type");
     assert_eq!(refused(rejected).field, "");
     assert!(matches!(stored, Settled::Ack(receipt) if receipt.event != 0));

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use longshore_source::Secret;
 use serde::Deserialize;
 
 use crate::error::ConfigError;
-use crate::secret::Secret;
 
 /// SASL. Which fields are needed depends on `type`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::redact::Secret;
+use longshore_source::Secret;
 
 async fn credentials(config: &SqsConfig) -> Credentials {
     let queue = QueueRef::of(config).unwrap();

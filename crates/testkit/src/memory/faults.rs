@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use longshore_core::ports::NewEvent;
+use longshore_core::ports::{DynamicEndpoint, NewEvent};
 
 /// A call of the ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ pub enum Fault {
     Hang,
 }
 
-type Refuses = Box<dyn Fn(&NewEvent) -> bool + Send>;
+type Refuses<T> = Box<dyn Fn(&T) -> bool + Send>;
 
 #[derive(Default)]
 pub(super) struct Faults {
@@ -52,7 +52,8 @@ pub(super) struct Faults {
     calls: HashMap<Op, usize>,
     pub(super) outage: bool,
     pub(super) latency: Duration,
-    pub(super) reject: Option<Refuses>,
+    pub(super) reject: Option<Refuses<NewEvent>>,
+    pub(super) reject_endpoints: Option<Refuses<DynamicEndpoint>>,
 }
 
 impl Faults {
@@ -76,6 +77,10 @@ impl Faults {
 
     pub(super) fn refuses(&self, event: &NewEvent) -> bool {
         self.reject.as_ref().is_some_and(|refuses| refuses(event))
+    }
+
+    pub(super) fn refuses_endpoint(&self, endpoint: &DynamicEndpoint) -> bool {
+        self.reject_endpoints.as_ref().is_some_and(|refuses| refuses(endpoint))
     }
 }
 

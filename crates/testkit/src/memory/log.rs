@@ -50,7 +50,14 @@ impl EventLog for MemoryStore {
     }
 
     async fn register_dynamic(&self, endpoints: &[DynamicEndpoint]) -> Result<(), StoreError> {
+        let refused = {
+            let faults = self.shared.faults();
+            endpoints.iter().any(|endpoint| faults.refuses_endpoint(endpoint))
+        };
         self.call(Op::RegisterDynamic, |tables, _| {
+            if refused {
+                return Err(StoreError::Rejected("an endpoint that the test refuses".to_owned()));
+            }
             for wanted in endpoints {
                 tables.dynamic.entry(wanted.id).or_insert_with(|| wanted.clone());
             }

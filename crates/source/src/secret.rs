@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// A secret key or a session token. Its `Debug` shows nothing.
+/// A password, token or key of a broker. Its `Debug` shows nothing.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -26,5 +26,16 @@ impl<T: Into<String>> From<T> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_shows_nothing_of_it() {
+        let secret = Secret::from("hunter2");
+        assert_eq!((format!("{secret:?}").as_str(), secret.reveal()), ("***", "hunter2"));
     }
 }
