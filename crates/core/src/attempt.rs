@@ -32,6 +32,8 @@ pub enum AttemptOutcome {
     Protocol,
     /// There was no token to authenticate with; nothing was sent.
     Authentication,
+    /// The event cannot be written in the form that the endpoint asks for; nothing was sent.
+    Unsendable,
 }
 
 impl AttemptOutcome {
@@ -66,6 +68,7 @@ impl AttemptOutcome {
             Self::Blocked => "blocked",
             Self::Protocol => "protocol",
             Self::Authentication => "auth",
+            Self::Unsendable => "unsendable",
         }
     }
 }
@@ -126,6 +129,7 @@ mod tests {
             AttemptOutcome::Dns,
             AttemptOutcome::Blocked,
             AttemptOutcome::Authentication,
+            AttemptOutcome::Unsendable,
         ] {
             assert!(!outcome.is_success());
             assert_eq!(outcome.status(), None);

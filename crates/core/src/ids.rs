@@ -117,6 +117,8 @@ id! {
     DeliveryId,
     /// Id of an attempt.
     AttemptId,
+    /// Id of a request that carries several deliveries.
+    BatchId,
     /// Id of a quarantined message.
     QuarantineId,
     /// Id of an API key.
@@ -136,6 +138,20 @@ impl EventId {
     #[must_use]
     pub fn derive(source: SourceId, position: &[u8], at: Timestamp) -> Self {
         Self(time_bits(at) | (digest(&[b"event", &source.0.to_be_bytes(), position]) & RANDOM_MASK))
+    }
+}
+
+impl BatchId {
+    /// The id of a request with these deliveries: the same for the same set, in whatever order.
+    ///
+    /// Frozen: receivers recognise a repeated request by it.
+    #[must_use]
+    pub fn derive(deliveries: impl IntoIterator<Item = DeliveryId>) -> Self {
+        let mut ids: Vec<u128> = deliveries.into_iter().map(DeliveryId::as_u128).collect();
+        ids.sort_unstable();
+        let time = ids.first().copied().unwrap_or_default() & !RANDOM_MASK;
+        let bytes: Vec<u8> = ids.into_iter().flat_map(u128::to_be_bytes).collect();
+        Self(time | (digest(&[b"batch", &bytes]) & RANDOM_MASK))
     }
 }
 
@@ -302,6 +318,17 @@ mod tests {
         assert_eq!(id.timestamp(), Timestamp::from_secs(1_700_000_000));
         assert_ne!(id, EventId::derive(SourceId::from_u128(8), b"m-1", Timestamp::from_secs(1_700_000_000)));
         assert_ne!(id, EventId::derive(source, b"m-2", Timestamp::from_secs(1_700_000_000)));
+    }
+
+    #[test]
+    fn a_batch_has_one_id_for_one_set_of_deliveries() {
+        let of = |ids: &[u128]| BatchId::derive(ids.iter().copied().map(DeliveryId::from_u128));
+        let first = 1_700_000_000_000 << RANDOM_BITS | 5;
+
+        assert_eq!(of(&[first, 7 << 100]), of(&[7 << 100, first]));
+        assert_eq!(of(&[first]).timestamp(), Timestamp::from_secs(1_700_000_000));
+        assert_ne!(of(&[first]), of(&[first, first + 1]));
+        assert_eq!(of(&[first, first + 1]).to_string(), "01HF7YAT00B3HWNC42EZW7ZTK5");
     }
 
     proptest! {

@@ -62,6 +62,8 @@ pub(crate) struct Wanted {
     pub(crate) endpoint: EndpointId,
     /// Attempts the endpoint takes at once; 0 when it takes none now (paused).
     pub(crate) concurrency: u16,
+    /// Deliveries that share one attempt, at most.
+    pub(crate) per_request: u16,
     pub(crate) bytes: usize,
 }
 
@@ -72,6 +74,8 @@ pub(crate) struct Claimable {
     pub(crate) project: ProjectId,
     /// Attempts the endpoint takes at once.
     pub(crate) concurrency: u16,
+    /// Deliveries that share one attempt, at most.
+    pub(crate) per_request: u16,
 }
 
 /// A delivery's id and whether there is room for it in memory.
@@ -265,7 +269,7 @@ impl Account {
     fn wants(&mut self, claim: &Claimable, limits: &LedgerLimits, now: Instant) -> usize {
         let is_half_full = self.is_half_full(limits);
         let lane = self.lanes.entry(claim.endpoint).or_insert_with(|| Lane::new(now));
-        let capacity = lane.capacity(claim.concurrency, is_half_full, now);
+        let capacity = lane.capacity(claim.concurrency, claim.per_request, is_half_full, now);
         if 2 * lane.held > capacity { 0 } else { capacity - lane.held }
     }
 
@@ -275,7 +279,7 @@ impl Account {
         }
         let is_half_full = self.is_half_full(limits);
         let lane = self.lanes.entry(want.endpoint).or_insert_with(|| Lane::new(now));
-        let ordinary = lane.capacity(want.concurrency, is_half_full, now);
+        let ordinary = lane.capacity(want.concurrency, want.per_request, is_half_full, now);
         if lane.is_spilled {
             return Room::No;
         }

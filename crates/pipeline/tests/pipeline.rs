@@ -3,12 +3,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's set-up that fails has no better answer")]
 
+#[path = "pipeline/batching.rs"]
+mod batching;
 #[path = "pipeline/bed.rs"]
 mod bed;
 #[path = "pipeline/delivering.rs"]
 mod delivering;
 #[path = "pipeline/egress.rs"]
 mod egress;
+#[path = "pipeline/forms.rs"]
+mod forms;
 #[path = "pipeline/http.rs"]
 mod http;
 #[path = "pipeline/mapping.rs"]

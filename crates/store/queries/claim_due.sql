@@ -44,7 +44,8 @@ SELECT
     e.received_at AS "received_at!",
     e.ordering_key,
     e.occurred_at,
-    e.content_type
+    e.content_type,
+    e.attributes::text
 FROM claimed c
 CROSS JOIN LATERAL (
     -- OFFSET keeps it a look-up by key in each partition, also in a plan made while tomorrow's was still empty.

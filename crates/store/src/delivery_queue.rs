@@ -78,8 +78,7 @@ impl DeliveryQueue for Store {
                     ordering_key: row.ordering_key,
                     occurred_at: row.occurred_at.map(Timestamp::from_utc),
                     content_type: row.content_type,
-                    // What nothing sends is not loaded.
-                    attributes: None,
+                    attributes: row.attributes,
                 };
                 Ok(ClaimedDelivery {
                     id: DeliveryId::from_uuid(row.id),

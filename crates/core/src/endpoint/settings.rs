@@ -72,6 +72,12 @@ pub struct SettingsError {
 }
 
 impl EndpointSettings {
+    /// Events per request at most; 1 when they do not share requests.
+    #[must_use]
+    pub fn events_per_request(&self) -> u16 {
+        self.batch.map_or(1, |batch| batch.max_events)
+    }
+
     /// Whether the settings make sense, each and together.
     ///
     /// # Errors

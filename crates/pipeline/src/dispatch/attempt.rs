@@ -3,21 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use longshore_core::endpoint::{Endpoint, EndpointStatus};
+use longshore_core::event::Headers;
 use longshore_core::ports::{ClaimedDelivery, Next, Outcome};
+use longshore_core::project::ProjectSettings;
 use longshore_core::retry::{Verdict, judge};
-use longshore_core::{Attempt, AttemptId, Clock, Snapshot};
+use longshore_core::{Attempt, AttemptId, AttemptOutcome, Clock, EndpointId, Snapshot, Timestamp};
 use rand::Rng;
+use tracing::Instrument;
+use url::Url;
 
 use super::egress::Route;
-use super::request::{build, on_record};
-use super::transport::Transport;
+use super::recorder::Done;
+use super::request::{Terms, Trace, Unsendable, build, build_batch, on_record};
+use super::transport::{Answer, SignedRequest, Transport};
 
-/// What is left of a delivery when its turn comes.
+/// What is left of a delivery, or of several to one endpoint, when their turn comes.
 pub(super) enum Turn {
-    /// It is sent.
+    /// They are sent.
     Send(Arc<Endpoint>),
-    /// It is not: the endpoint is gone or switched off, or it pauses.
+    /// They are not: the endpoint is gone or switched off, or it pauses.
     Skip(Next),
 }
 
@@ -25,9 +31,21 @@ pub(super) enum Turn {
 /// look-up is by endpoint, and only active ones are looked up.
 const PAUSE: Duration = Duration::ZERO;
 
+impl Answer {
+    /// Of a request that could not be made.
+    fn unsent(why: Unsendable) -> Self {
+        Self {
+            outcome: AttemptOutcome::Unsendable,
+            headers: Headers::default(),
+            body: Bytes::new(),
+            error: why.to_string(),
+        }
+    }
+}
+
 /// Looks at the endpoint as it is configured now.
-pub(super) fn turn(delivery: &ClaimedDelivery, snapshot: &Snapshot) -> Turn {
-    match snapshot.endpoint(delivery.endpoint) {
+pub(super) fn turn(endpoint: EndpointId, snapshot: &Snapshot) -> Turn {
+    match snapshot.endpoint(endpoint) {
         Some(endpoint) => match endpoint.status {
             EndpointStatus::Active => Turn::Send(Arc::clone(endpoint)),
             EndpointStatus::Paused => Turn::Skip(Next::Parked(PAUSE)),
@@ -42,50 +60,115 @@ pub(super) fn skip(delivery: &ClaimedDelivery, next: Next) -> Outcome {
     outcome(delivery, delivery.attempts, None, next)
 }
 
-/// Makes the attempt.
+/// A delivery and the id of the attempt that is made of it.
+#[derive(Clone, Debug)]
+pub(super) struct Sending {
+    pub(super) delivery: ClaimedDelivery,
+    pub(super) id: AttemptId,
+}
+
+/// What goes out in one request: to one endpoint, more than one only where its events share requests.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    pub(super) first: Sending,
+    pub(super) more: Vec<Sending>,
+}
+
+impl Load {
+    fn sendings(&self) -> impl Iterator<Item = &Sending> + Clone {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// Its deliveries, at least one.
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = &ClaimedDelivery> + Clone {
+        self.sendings().map(|sending| &sending.delivery)
+    }
+}
+
+/// What every delivery of a request has in common.
+struct Exchange<'a> {
+    url: &'a Url,
+    started_at: Timestamp,
+    duration: Duration,
+    request_headers: Headers,
+    answer: Answer,
+}
+
+/// Makes the attempt: one request, and an outcome for each of its deliveries.
 pub(super) async fn attempt(
-    delivery: &ClaimedDelivery,
+    load: &Load,
     endpoint: &Arc<Endpoint>,
     snapshot: &Snapshot,
     transport: &impl Transport,
     clock: &impl Clock,
-    id: AttemptId,
     rng: &mut (impl Rng + Send),
-) -> Outcome {
-    let number = delivery.attempts.saturating_add(1);
-    let project = snapshot.project(delivery.event.project);
-    let settings = project.map(|project| &project.settings);
+) -> Vec<Done> {
     let started_at = clock.now();
-    let mut request = match settings {
-        Some(settings) => build(delivery, endpoint, settings, started_at),
-        None => build(delivery, endpoint, &longshore_core::project::ProjectSettings::default(), started_at),
+    let defaults;
+    let project = snapshot.project(endpoint.project);
+    let settings = match project {
+        Some(project) => &project.settings,
+        None => {
+            defaults = ProjectSettings::default();
+            &defaults
+        }
     };
-    request.route = Route::of(endpoint, project);
-    let request_headers = on_record(&request.headers);
-    let url = request.url.to_string();
+    let terms = Terms { endpoint, settings, at: started_at };
+    let (request, trace) = match endpoint.settings.batch {
+        None => {
+            let trace = Trace::of(&load.first.delivery.event, rng);
+            (build(&terms, &load.first.delivery, &trace), trace.id())
+        }
+        Some(_) => {
+            let (request, trace) = build_batch(&terms, load.deliveries(), rng);
+            (Ok(request), trace)
+        }
+    };
+    let span = tracing::debug_span!("attempt", trace.id = %trace);
     let started = tokio::time::Instant::now();
-    let answer = transport.send(request).await;
-    let duration = started.elapsed();
-
-    let schedule = snapshot.retry_schedule(delivery.event.project, delivery.subscription);
-    let now = clock.now();
-    let next = match judge(schedule, number, &answer.outcome, now, rng) {
-        Verdict::Delivered => Next::Success,
-        Verdict::RetryAt(at) => Next::RetryAfter(at.since(now)),
-        Verdict::Exhausted => Next::Failure,
+    let (request_headers, answer) = match request {
+        Ok(request) => {
+            let request = SignedRequest { route: Route::of(endpoint, project), ..request };
+            (on_record(&request.headers), transport.send(request).instrument(span.clone()).await)
+        }
+        Err(unsendable) => (Headers::default(), Answer::unsent(unsendable)),
     };
-    metrics::counter!("dispatch_attempts_total", "outcome" => answer.outcome.class()).increment(1);
+    let duration = started.elapsed();
+    let class = answer.outcome.class();
+    metrics::counter!("dispatch_attempts_total", "outcome" => class).increment(1 + load.more.len() as u64);
     metrics::histogram!("dispatch_attempt_seconds").record(duration.as_secs_f64());
     if !answer.outcome.is_success() {
         tracing::debug!(
-            delivery.id = %delivery.id, endpoint.id = %endpoint.id, attempt = number,
-            outcome = answer.outcome.class(), status = answer.outcome.status(), "attempt failed"
+            parent: &span, delivery.id = %load.first.delivery.id, endpoint.id = %endpoint.id,
+            attempt = load.first.delivery.attempts.saturating_add(1), deliveries = 1 + load.more.len(),
+            outcome = class, status = answer.outcome.status(), "attempt failed"
         );
     }
-    let attempt = Attempt {
-        id,
-        number,
-        url,
+    let exchange = Exchange { url: &endpoint.url, started_at, duration, request_headers, answer };
+    conclude(load, exchange, snapshot, clock.now(), rng)
+}
+
+/// Judges each delivery by itself: their schedules and the attempts they have had differ.
+fn conclude(
+    load: &Load,
+    exchange: Exchange<'_>,
+    snapshot: &Snapshot,
+    now: Timestamp,
+    rng: &mut impl Rng,
+) -> Vec<Done> {
+    let Exchange { url, started_at, duration, request_headers, answer } = exchange;
+    let mut next_of = |delivery: &ClaimedDelivery, number| {
+        let schedule = snapshot.retry_schedule(delivery.event.project, delivery.subscription);
+        match judge(schedule, number, &answer.outcome, now, rng) {
+            Verdict::Delivered => Next::Success,
+            Verdict::RetryAt(at) => Next::RetryAfter(at.since(now)),
+            Verdict::Exhausted => Next::Failure,
+        }
+    };
+    let template = Attempt {
+        id: load.first.id,
+        number: 0,
+        url: url.to_string(),
         started_at,
         duration,
         outcome: answer.outcome,
@@ -94,7 +177,17 @@ pub(super) async fn attempt(
         response_headers: answer.headers,
         response_body: answer.body,
     };
-    outcome(delivery, number, Some(attempt), next)
+    let mut done = Vec::with_capacity(1 + load.more.len());
+    let mut conclude = |Sending { delivery, id }: &Sending, attempt: Attempt| {
+        let number = delivery.attempts.saturating_add(1);
+        let attempt = Attempt { id: *id, number, ..attempt };
+        done.push(Done::of(outcome(delivery, number, Some(attempt), next_of(delivery, number)), delivery));
+    };
+    for sending in &load.more {
+        conclude(sending, template.clone());
+    }
+    conclude(&load.first, template);
+    done
 }
 
 fn outcome(delivery: &ClaimedDelivery, attempts: u16, attempt: Option<Attempt>, next: Next) -> Outcome {

@@ -179,9 +179,12 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
             return Ok(());
         }
         let timeouts = demand.iter().filter_map(|want| snapshot.endpoint(want.endpoint));
-        let longest = timeouts.map(|endpoint| endpoint.http_timeout).max().unwrap_or_default();
-        // Queued behind at most twice the endpoint's concurrency, then sent.
-        let lease = 3 * longest + MARGIN;
+        // Queued behind at most twice the endpoint's concurrency, then sent; before that it may wait for a request to be full.
+        let needs = timeouts.map(|endpoint| {
+            let wait = endpoint.settings.batch.map_or(Duration::ZERO, |batch| batch.max_wait.0);
+            3 * endpoint.http_timeout + wait
+        });
+        let lease = needs.max().unwrap_or_default() + MARGIN;
         // Measured from before the call: the database's clock starts later.
         let until = Instant::now() + lease;
         let claimed = self.queue.claim(&demand, lease).await;
@@ -214,11 +217,15 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
                 endpoint: *id,
                 project: endpoint.project,
                 concurrency: endpoint.max_concurrency,
+                per_request: endpoint.settings.events_per_request(),
             }),
             // What belongs to an endpoint that is gone is claimed to be discarded.
-            None if !is_behind => {
-                Some(Claimable { endpoint: *id, project: ProjectId::from_u128(0), concurrency: OF_GONE })
-            }
+            None if !is_behind => Some(Claimable {
+                endpoint: *id,
+                project: ProjectId::from_u128(0),
+                concurrency: OF_GONE,
+                per_request: 1,
+            }),
             None => None,
         });
         Ok(claimable.collect())

@@ -11,7 +11,7 @@ use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use bytes::Bytes;
 use longshore_core::event::Headers;
-use longshore_core::ports::{DeliveryQueue, Next, Outcome, StoreError};
+use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Next, Outcome, StoreError};
 use longshore_core::{DeliveryId, EndpointId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -27,6 +27,12 @@ const MOST: usize = 1_000;
 pub(super) struct Done {
     pub(super) outcome: Outcome,
     pub(super) bytes: usize,
+}
+
+impl Done {
+    pub(super) fn of(outcome: Outcome, delivery: &ClaimedDelivery) -> Self {
+        Self { outcome, bytes: delivery.event.body.len() }
+    }
 }
 
 /// The task that records.

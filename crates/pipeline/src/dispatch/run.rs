@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, EventLog, Next, Outcome};
-use longshore_core::{Clock, EndpointId, Snapshot};
+use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, EventLog, Next};
+use longshore_core::{Attempt, AttemptOutcome, Clock, EndpointId, Snapshot};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, watch};
@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::DispatchLimits;
-use super::attempt::{Turn, attempt, skip, turn};
+use super::attempt::{Load, Sending, Turn, attempt, skip, turn};
 use super::claims::{Claimed, Claims};
 use super::lease::{Lease, keep_alive};
 use super::recorder::{Done, Recorder};
-use super::scheduler::{Ended, Limit, Queued, Scheduler, Slot};
+use super::scheduler::{Ended, Gather, Limit, Picked, Queued, Scheduler, Slot};
 use super::transport::Transport;
 use crate::ledger::Ledger;
 
@@ -139,9 +139,9 @@ struct Driver<Q, T, C> {
     clock: C,
     rng: SmallRng,
     scheduler: Scheduler,
-    attempts: JoinSet<Done>,
+    attempts: JoinSet<Vec<Done>>,
     /// What the attempts in flight deliver, and the places they take.
-    in_flight: HashMap<Id, (ClaimedDelivery, Slot)>,
+    in_flight: HashMap<Id, (Load, Slot)>,
     done: mpsc::UnboundedSender<Done>,
 }
 
@@ -209,10 +209,11 @@ where
 
     fn queue_up(&mut self, deliveries: Vec<ClaimedDelivery>, until: Option<Instant>, snapshot: &Snapshot) {
         let owner = self.queue.owner();
+        let at = Instant::now();
         for delivery in deliveries {
             if delivery.owner == owner {
                 let limit = limit(snapshot, delivery.endpoint);
-                self.scheduler.push(Queued { delivery, until }, limit);
+                self.scheduler.push(Queued { delivery, until, at }, limit);
             } else {
                 // Claimed before the lease was lost, and on its way until now.
                 self.release(&delivery);
@@ -226,35 +227,24 @@ where
 
     /// Starts as many attempts as may run, in fair turns.
     fn start(&mut self, snapshot: &Arc<Snapshot>) {
-        let owner = self.queue.owner();
         let now = Instant::now();
-        while let Some((queued, slot)) = self.scheduler.next(now, |endpoint| limit(snapshot, endpoint)) {
-            let Queued { delivery, until } = queued;
-            let timeout =
-                snapshot.endpoint(delivery.endpoint).map_or(Duration::ZERO, |found| found.http_timeout);
-            // The lease may have been lost and a new one taken since the last look: then what was queued under the old one
-            // belongs to others. Or it waited so long for its turn that its claim would end before the attempt does.
-            let is_foreign = delivery.owner != owner;
-            if is_foreign || until.is_some_and(|until| now + timeout >= until) {
-                self.release(&delivery);
-                self.scheduler.done(slot, Ended::Unsent, limit(snapshot, delivery.endpoint));
+        while let Some(Picked { first, more, slot }) =
+            self.scheduler.next(now, |endpoint| limit(snapshot, endpoint))
+        {
+            let endpoint = first.delivery.endpoint;
+            let Some(load) = self.load(first, more, now, snapshot) else {
+                self.scheduler.done(slot, Ended::Unsent, limit(snapshot, endpoint));
                 continue;
-            }
-            match turn(&delivery, snapshot) {
-                Turn::Skip(next) => {
-                    let done = Done { bytes: delivery.event.body.len(), outcome: skip(&delivery, next) };
-                    self.finish(done, slot, snapshot);
-                }
+            };
+            match turn(endpoint, snapshot) {
+                Turn::Skip(next) => self.finish(skipped(&load, next), slot, snapshot),
                 Turn::Send(endpoint) => {
                     let (transport, clock) = (self.transport.clone(), self.clock.clone());
                     let snapshot = Arc::clone(snapshot);
-                    let id = self.ledger.ids().attempt(self.clock.now());
                     let mut rng = SmallRng::from_rng(&mut self.rng);
-                    let copy = delivery.clone();
+                    let copy = load.clone();
                     let task = self.attempts.spawn(async move {
-                        let outcome =
-                            attempt(&delivery, &endpoint, &snapshot, &transport, &clock, id, &mut rng).await;
-                        Done { outcome, bytes: delivery.event.body.len() }
+                        attempt(&load, &endpoint, &snapshot, &transport, &clock, &mut rng).await
                     });
                     self.in_flight.insert(task.id(), (copy, slot));
                 }
@@ -262,7 +252,26 @@ where
         }
     }
 
-    fn end(&mut self, ended: Result<(Id, Done), JoinError>, snapshot: &Snapshot) {
+    /// What was picked and can still be sent; the rest is given up.
+    fn load(&self, first: Queued, more: Vec<Queued>, now: Instant, snapshot: &Snapshot) -> Option<Load> {
+        let owner = self.queue.owner();
+        let endpoint = snapshot.endpoint(first.delivery.endpoint);
+        let timeout = endpoint.map_or(Duration::ZERO, |found| found.http_timeout);
+        let take = |Queued { delivery, until, .. }: Queued| {
+            // The lease may have been lost and a new one taken since the last look: then what was queued under the old one
+            // belongs to others. Or it waited so long for its turn that its claim would end before the attempt does.
+            if delivery.owner != owner || until.is_some_and(|until| now + timeout >= until) {
+                self.release(&delivery);
+                return None;
+            }
+            Some(Sending { id: self.ledger.ids().attempt(self.clock.now()), delivery })
+        };
+        let mut more = more.into_iter();
+        let first = take(first).or_else(|| more.find_map(take))?;
+        Some(Load { first, more: more.filter_map(take).collect() })
+    }
+
+    fn end(&mut self, ended: Result<(Id, Vec<Done>), JoinError>, snapshot: &Snapshot) {
         let (task, done) = match ended {
             Ok((task, done)) => (task, Some(done)),
             Err(error) => {
@@ -270,23 +279,26 @@ where
                 (error.id(), None)
             }
         };
-        let Some((delivery, slot)) = self.in_flight.remove(&task) else { return };
-        let done = done.unwrap_or_else(|| {
-            let bytes = delivery.event.body.len();
-            Done { outcome: skip(&delivery, Next::Parked(AFTER_FAULT)), bytes }
-        });
+        let Some((load, slot)) = self.in_flight.remove(&task) else { return };
+        let done = done.unwrap_or_else(|| skipped(&load, Next::Parked(AFTER_FAULT)));
         self.finish(done, slot, snapshot);
     }
 
-    fn finish(&mut self, done: Done, slot: Slot, snapshot: &Snapshot) {
-        let Outcome { endpoint, attempt, .. } = &done.outcome;
-        let ended = attempt.as_ref().map_or(Ended::Unsent, |attempt| Ended::Tried {
-            outcome: attempt.outcome,
-            took: attempt.duration,
-        });
-        self.scheduler.done(slot, ended, limit(snapshot, *endpoint));
-        // Fails only when the recorder has ended, at a hard stop.
-        let _ = self.done.send(done);
+    /// Ends the turn of deliveries to one endpoint.
+    fn finish(&mut self, done: Vec<Done>, slot: Slot, snapshot: &Snapshot) {
+        let tried = done.first().and_then(|done| done.outcome.attempt.as_ref());
+        let ended = match tried {
+            Some(Attempt { outcome, duration, .. }) if *outcome != AttemptOutcome::Unsendable => {
+                Ended::Tried { outcome: *outcome, took: *duration }
+            }
+            _ => Ended::Unsent,
+        };
+        let limit = limit(snapshot, slot.endpoint());
+        self.scheduler.done(slot, ended, limit);
+        for done in done {
+            // Fails only when the recorder has ended, at a hard stop.
+            let _ = self.done.send(done);
+        }
     }
 
     /// The lease was lost: what was queued under it belongs to whoever took it over.
@@ -299,10 +311,18 @@ where
     }
 }
 
+fn skipped(load: &Load, next: Next) -> Vec<Done> {
+    load.deliveries().map(|delivery| Done::of(skip(delivery, next), delivery)).collect()
+}
+
 /// How many attempts the endpoint takes at once; what belongs to nobody any more is discarded without limit.
 fn limit(snapshot: &Snapshot, endpoint: EndpointId) -> Limit {
-    snapshot.endpoint(endpoint).map_or(Limit { most: usize::MAX, is_adaptive: false }, |endpoint| Limit {
-        most: endpoint.max_concurrency.into(),
-        is_adaptive: endpoint.settings.adaptive_concurrency,
-    })
+    snapshot.endpoint(endpoint).map_or(
+        Limit { most: usize::MAX, is_adaptive: false, gather: None },
+        |endpoint| Limit {
+            most: endpoint.max_concurrency.into(),
+            is_adaptive: endpoint.settings.adaptive_concurrency,
+            gather: Gather::of(endpoint),
+        },
+    )
 }

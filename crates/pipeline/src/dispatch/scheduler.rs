@@ -6,7 +6,7 @@
 //! | module | says |
 //! |---|---|
 //! | [`turns`] | whose turn it is: projects by what they have used, within a project its endpoints one after the other |
-//! | [`lane`] | what is next of an endpoint: fresh deliveries and retries take turns by share |
+//! | [`lane`] | what is next of an endpoint: fresh deliveries and retries take turns by share, some share a request |
 //! | [`pace`], [`gradient`] | how an endpoint does: fast, slow or unknown, and how many attempts at once it has earned |
 //! | [`budget`] | whether there is a slot: slow endpoints have a budget of their own, retries a share |
 //!
@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use budget::Budget;
 use lane::Lane;
-pub(super) use lane::{Ended, Limit, Queued, Slot};
+pub(super) use lane::{Ended, Gather, Limit, Picked, Queued, Slot};
 use pace::{SLOW_AFTER, Track};
 use turns::{Turn, Turns, cost};
 
@@ -50,6 +50,8 @@ pub(super) struct Scheduler {
     /// Fresh deliveries of an endpoint for each of its retries, where both wait.
     fresh_run: usize,
     queued: usize,
+    /// The latest instant it was told of.
+    now: Instant,
     /// When held lanes are looked at: one entry of each counts, its `timer`.
     timers: BinaryHeap<Reverse<(Instant, EndpointId)>>,
     /// Lanes with attempts in flight and when they are looked at next, in order.
@@ -76,6 +78,7 @@ impl Scheduler {
             budget: Budget::new(attempts, slow_share, retry_share),
             fresh_run: ((1.0 / retry_share).round() as usize).saturating_sub(1).max(1),
             queued: 0,
+            now: Instant::now(),
             timers: BinaryHeap::new(),
             watched: VecDeque::new(),
             known: VecDeque::new(),
@@ -95,18 +98,16 @@ impl Scheduler {
     /// Queues a delivery; `limit` is its endpoint's right now.
     pub(super) fn push(&mut self, queued: Queued, limit: Limit) {
         let endpoint = queued.delivery.endpoint;
+        self.now = self.now.max(queued.at);
         self.lanes.entry(endpoint).or_default().push(queued);
         self.queued += 1;
         self.rouse(endpoint, limit);
     }
 
-    /// The next delivery to send, if there is a slot and an endpoint that can take it. `limit` says an endpoint's. `now` must
-    /// not go back.
-    pub(super) fn next(
-        &mut self,
-        now: Instant,
-        limit: impl Fn(EndpointId) -> Limit,
-    ) -> Option<(Queued, Slot)> {
+    /// What to send next, if there is a slot and an endpoint that can take it. `limit` says an endpoint's. `now` must not go
+    /// back.
+    pub(super) fn next(&mut self, now: Instant, limit: impl Fn(EndpointId) -> Limit) -> Option<Picked> {
+        self.now = self.now.max(now);
         self.let_go(now, &limit);
         self.look(now);
         [Track::Trial, Track::Slow, Track::Fast].into_iter().find_map(|track| self.pick(track, now, &limit))
@@ -129,14 +130,11 @@ impl Scheduler {
     pub(super) fn hold(&mut self, endpoint: EndpointId, until: Instant) {
         let lane = self.lanes.entry(endpoint).or_default();
         lane.held_until = Some(until);
-        if lane.timer.is_none_or(|timer| until < timer) {
-            lane.timer = Some(until);
-            self.timers.push(Reverse((until, endpoint)));
-        }
+        set_timer(&mut self.timers, endpoint, lane, until);
     }
 
-    /// When [`Self::next`] may know more because an endpoint is held no longer; at times it does not, and tells a later
-    /// instant.
+    /// When [`Self::next`] may know more because an endpoint is held no longer or has waited long enough for a request to be
+    /// full; at times it does not, and tells a later instant.
     pub(super) fn next_wake(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((until, _))| *until)
     }
@@ -173,18 +171,17 @@ impl Scheduler {
         if is_placed || !lane.is_able(limit) {
             return;
         }
+        if let Some(until) = lane.gathers_until(limit, self.now) {
+            set_timer(&mut self.timers, endpoint, lane, until);
+            return;
+        }
         let Some(project) = lane.project() else { return };
         lane.place = track;
         self.rounds[lane.pace.track() as usize].all.push(project, endpoint);
     }
 
-    /// The next delivery of that track, if it has a slot.
-    fn pick(
-        &mut self,
-        track: Track,
-        now: Instant,
-        limit: &impl Fn(EndpointId) -> Limit,
-    ) -> Option<(Queued, Slot)> {
+    /// What that track sends next, if it has a slot.
+    fn pick(&mut self, track: Track, now: Instant, limit: &impl Fn(EndpointId) -> Limit) -> Option<Picked> {
         let others_wait = [Track::Trial, Track::Slow].iter().any(|other| !self.round(*other).is_empty());
         if !self.budget.has_room(track, others_wait) {
             return None;
@@ -197,7 +194,9 @@ impl Scheduler {
             let (turn, is_of_retries) = self.round(track).pop(has_share, may_exceed)?;
             let (endpoint, limit) = (turn.endpoint, limit(turn.endpoint));
             let found = self.begin(endpoint, track, is_of_retries, now, limit);
-            let cost = found.as_ref().map_or(0, |(queued, _)| cost(queued.delivery.event.body.len()));
+            let cost = found
+                .as_ref()
+                .map_or(0, |picked| picked.deliveries().map(|one| cost(one.event.body.len())).sum());
             self.round(track).turns(is_of_retries).pay(turn, cost);
             self.rouse(endpoint, limit);
             if found.is_some() {
@@ -218,32 +217,34 @@ impl Scheduler {
         is_of_retries: bool,
         now: Instant,
         limit: Limit,
-    ) -> Option<(Queued, Slot)> {
+    ) -> Option<Picked> {
         let lane = self.lanes.get_mut(&endpoint)?;
         let place = if is_of_retries { &mut lane.retry_place } else { &mut lane.place };
         place.take_if(|place| *place == track)?;
-        if lane.pace.track() != track || !lane.is_able(limit) {
+        let is_able = lane.is_able(limit) && lane.gathers_until(limit, now).is_none();
+        if lane.pace.track() != track || !is_able {
             return None;
         }
         let may_retry = is_of_retries || self.budget.may_retry(track);
         // Beside fresh deliveries it has its share of the endpoint's turns, and none of the process's.
         let is_alone = !lane.has_fresh();
-        let Some((queued, is_retry)) = lane.pop(self.fresh_run, may_retry) else {
+        let Some((first, is_retry)) = lane.pop(self.fresh_run, may_retry) else {
             if lane.retry_place.replace(track) != Some(track) {
                 self.rounds[track as usize].retries.push(lane.project()?, endpoint);
             }
             return None;
         };
+        let more = lane.pop_more(&first, self.fresh_run, limit);
         if lane.begin(now) {
             self.known.push_back((now + MEMORY, endpoint));
         }
         if !std::mem::replace(&mut lane.is_watched, true) {
             self.watched.push_back((now + GLANCE, endpoint));
         }
-        self.queued -= 1;
+        self.queued -= 1 + more.len();
         let is_of_share = is_retry && is_alone;
         self.budget.take(track, is_of_share);
-        Some((queued, Slot { endpoint, track, is_of_share }))
+        Some(Picked { first, more, slot: Slot { endpoint, track, is_of_share } })
     }
 
     /// Lets go what was held until now.
@@ -254,9 +255,9 @@ impl Scheduler {
             let Some(lane) = self.lanes.get_mut(&endpoint).filter(|lane| lane.timer == Some(at)) else {
                 continue;
             };
-            lane.timer = lane.held_until.filter(|until| *until > now);
-            if let Some(until) = lane.timer {
-                self.timers.push(Reverse((until, endpoint)));
+            lane.timer = None;
+            if let Some(until) = lane.held_until.filter(|until| *until > now) {
+                set_timer(&mut self.timers, endpoint, lane, until);
                 continue;
             }
             lane.held_until = None;
@@ -285,6 +286,19 @@ impl Scheduler {
                 self.known.push_back((now + MEMORY, endpoint));
             }
         }
+    }
+}
+
+/// Has an endpoint looked at by then.
+fn set_timer(
+    timers: &mut BinaryHeap<Reverse<(Instant, EndpointId)>>,
+    endpoint: EndpointId,
+    lane: &mut Lane,
+    at: Instant,
+) {
+    if lane.timer.is_none_or(|timer| at < timer) {
+        lane.timer = Some(at);
+        timers.push(Reverse((at, endpoint)));
     }
 }
 

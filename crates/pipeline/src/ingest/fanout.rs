@@ -34,6 +34,7 @@ impl Fanout {
                 fanout.wanted.push(Wanted {
                     endpoint: found.endpoint.id,
                     concurrency,
+                    per_request: found.endpoint.settings.events_per_request(),
                     bytes: new.event.body.len(),
                 });
                 fanout.targets.push((index, found.subscription));

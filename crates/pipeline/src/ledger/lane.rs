@@ -63,12 +63,24 @@ impl Lane {
         self.moved_at = now;
     }
 
-    /// How many deliveries it may hold. While memory is half full, one that is stuck holds no more than a few.
-    pub(super) fn capacity(&mut self, concurrency: u16, is_half_full: bool, now: Instant) -> usize {
+    /// How many deliveries it may hold: two full requests in any case where several share one. While memory is half full, an
+    /// endpoint that is stuck holds no more than a few.
+    pub(super) fn capacity(
+        &mut self,
+        concurrency: u16,
+        per_request: u16,
+        is_half_full: bool,
+        now: Instant,
+    ) -> usize {
         self.turn_window(now);
         let pace = self.done_before.max(self.done_now) * WINDOWS_HELD;
         let most = if is_half_full && self.is_stuck(now) { OVERDRAFT } else { LANE_MOST };
-        pace.max(LANE_LEAST.min(2 * usize::from(concurrency))).min(most)
+        let least = if per_request > 1 {
+            LANE_LEAST.max(2 * usize::from(per_request))
+        } else {
+            LANE_LEAST.min(2 * usize::from(concurrency))
+        };
+        pace.max(least).min(most)
     }
 
     /// Whether room is about to come: something went through lately, or it is too early to tell.

@@ -13,7 +13,7 @@ fn ledger(deliveries: usize) -> Ledger {
 }
 
 fn want(endpoint: EndpointId) -> Wanted {
-    Wanted { endpoint, concurrency: 5, bytes: 10 }
+    Wanted { endpoint, concurrency: 5, per_request: 1, bytes: 10 }
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn the_overdrafts_of_many_endpoints_end_at_twice_the_limits() {
 
 fn claim(project: u128, endpoint: u128) -> Claimable {
     let (endpoint, project) = (EndpointId::from_u128(endpoint), ProjectId::from_u128(project));
-    Claimable { endpoint, project, concurrency: 50 }
+    Claimable { endpoint, project, concurrency: 50, per_request: 1 }
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,4 +172,16 @@ async fn a_full_memory_leaves_every_endpoint_a_few_claims_up_to_twice_the_limits
 fn claims_nothing(ledger: &Ledger) {
     (1..50).for_each(|endpoint| ledger.unreserve_claims(EndpointId::from_u128(endpoint), 32));
     assert_eq!(ledger.reserve_claims(&[claim(1, 1), claim(1, 2)], 1_000), [0, 0], "bodies fill it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_whose_deliveries_share_requests_may_hold_two_full_ones() {
+    let ledger = ledger(10_000);
+    let shared = Wanted { concurrency: 1, per_request: 300, ..want(A) };
+
+    let places = ledger.reserve(&vec![shared; 700], &SystemClock).await;
+
+    assert_eq!(places.iter().filter(|place| place.hand_over).count(), 600);
+    let claimable = Claimable { per_request: 300, ..claim(1, 2) };
+    assert_eq!(ledger.reserve_claims(&[claimable], 1_000), [600]);
 }

@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use longshore_core::DeliveryState;
+use longshore_core::duration::HumanDuration;
+use longshore_core::endpoint::BatchSettings;
 use longshore_testkit::memory::{Op, StoredDelivery};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::bed::{A, B, Bed, Process, SECOND, endpoint, host, project, retries};
+use super::bed::{A, B, Bed, Process, SECOND, endpoint, host, project, retries, with};
 use super::transport::{DOWN, OK, Reply};
 
 const SCHEDULE: [u64; 3] = [1, 4, 20];
@@ -24,9 +26,14 @@ struct Model {
 impl Model {
     fn new(seed: u64) -> Self {
         let bed = Bed::new();
+        // In half of the runs one of the endpoints takes several events per request.
+        let b = with(endpoint(B), |endpoint| {
+            let batch = BatchSettings { max_events: 7, max_wait: HumanDuration(2 * SECOND) };
+            endpoint.settings.batch = (seed % 2 == 1).then_some(batch);
+        });
         let snapshot = longshore_core::Snapshot::new(
             vec![project(retries(&SCHEDULE))],
-            vec![endpoint(A), endpoint(B)],
+            vec![endpoint(A), b],
             Vec::new(),
         );
         bed.config.send_replace(std::sync::Arc::new(snapshot));

@@ -118,10 +118,18 @@ impl Request {
     /// # Errors
     /// [`SignatureError`].
     pub fn verify_contract(&self, key: &[u8]) -> Result<(), SignatureError> {
+        self.verify_contract_of(&self.body, key)
+    }
+
+    /// As [`Self::verify_contract`], where something else than the body is signed: the JSON that a form was made of.
+    ///
+    /// # Errors
+    /// [`SignatureError`].
+    pub fn verify_contract_of(&self, signed: &[u8], key: &[u8]) -> Result<(), SignatureError> {
         let Some(header) = self.header("x-convoy-signature") else {
             return Err(SignatureError("no X-Convoy-Signature header".to_owned()));
         };
-        if verify_contract(header, key, &self.body) {
+        if verify_contract(header, key, signed) {
             Ok(())
         } else {
             Err(SignatureError("X-Convoy-Signature does not match".to_owned()))

@@ -14,12 +14,14 @@ use super::{Reader, WantedEndpoint};
 use crate::apply::document::EndpointDocument;
 
 /// Headers that are ours to write: a fixed value would break the request or the signature.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 11] = [
     "connection",
     "content-length",
     "content-type",
     "host",
     "te",
+    "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
     "upgrade",

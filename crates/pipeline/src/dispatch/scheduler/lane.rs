@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use longshore_core::ports::ClaimedDelivery;
-use longshore_core::{AttemptOutcome, EndpointId, ProcessId, ProjectId};
+use longshore_core::{AttemptOutcome, Endpoint, EndpointId, ProcessId, ProjectId};
 use tokio::time::Instant;
 
 use super::pace::{Pace, SLOW_AFTER, Track};
 
 /// Queues keep this much room when they have shrunk.
 const SPARE: usize = 64;
+/// Bytes of the deliveries that share a request, at most; a larger one goes alone.
+const REQUEST_BYTES: usize = 1 << 20;
 
 /// A delivery waiting for its turn.
 #[derive(Debug)]
@@ -18,6 +20,22 @@ pub(in crate::dispatch) struct Queued {
     pub(in crate::dispatch) delivery: ClaimedDelivery,
     /// The end of its claim; `None` when it ends with this process's lease.
     pub(in crate::dispatch) until: Option<Instant>,
+    /// When it was queued.
+    pub(in crate::dispatch) at: Instant,
+}
+
+/// What goes out in one request: to one endpoint, more than one delivery only where they share requests.
+#[derive(Debug)]
+pub(in crate::dispatch) struct Picked {
+    pub(in crate::dispatch) first: Queued,
+    pub(in crate::dispatch) more: Vec<Queued>,
+    pub(in crate::dispatch) slot: Slot,
+}
+
+impl Picked {
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = &ClaimedDelivery> {
+        std::iter::once(&self.first).chain(&self.more).map(|queued| &queued.delivery)
+    }
 }
 
 /// How many attempts an endpoint takes at once right now.
@@ -28,6 +46,25 @@ pub(in crate::dispatch) struct Limit {
     pub(in crate::dispatch) most: usize,
     /// Whether it follows what the endpoint can bear.
     pub(in crate::dispatch) is_adaptive: bool,
+    /// How its deliveries share requests, if they do.
+    pub(in crate::dispatch) gather: Option<Gather>,
+}
+
+/// How deliveries share a request: it goes when it is full or its first delivery has waited long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dispatch) struct Gather {
+    /// Deliveries at most; there is a bound on their bytes besides.
+    pub(in crate::dispatch) most: usize,
+    /// How long the first one waits for others.
+    pub(in crate::dispatch) wait: Duration,
+}
+
+impl Gather {
+    /// As an endpoint has it configured.
+    pub(in crate::dispatch) fn of(endpoint: &Endpoint) -> Option<Self> {
+        let batch = endpoint.settings.batch?;
+        Some(Self { most: batch.max_events.into(), wait: batch.max_wait.0 })
+    }
 }
 
 /// The place that an attempt takes, from [`super::Scheduler::next`] to [`super::Scheduler::done`].
@@ -38,6 +75,13 @@ pub(in crate::dispatch) struct Slot {
     pub(super) track: Track,
     /// Whether it is of the retries' share.
     pub(super) is_of_share: bool,
+}
+
+impl Slot {
+    /// Whose it is.
+    pub(in crate::dispatch) const fn endpoint(&self) -> EndpointId {
+        self.endpoint
+    }
 }
 
 /// How a turn ended.
@@ -60,6 +104,8 @@ pub(super) struct Lane {
     fresh: VecDeque<Queued>,
     /// Those that were.
     retries: VecDeque<Queued>,
+    /// Bytes of the bodies of both.
+    bytes: usize,
     /// Fresh deliveries sent since the last retry, while retries waited.
     fresh_run: usize,
     pub(super) in_flight: usize,
@@ -80,8 +126,16 @@ pub(super) struct Lane {
     pub(super) is_watched: bool,
 }
 
+/// About how many bytes a delivery adds to a request.
+fn weight(queued: &Queued) -> usize {
+    let event = &*queued.delivery.event;
+    let headers: usize = event.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    event.body.len() + headers + event.attributes.as_ref().map_or(0, String::len)
+}
+
 impl Lane {
     pub(super) fn push(&mut self, queued: Queued) {
+        self.bytes += queued.delivery.event.body.len();
         if queued.delivery.attempts == 0 {
             self.fresh.push_back(queued);
         } else {
@@ -93,22 +147,58 @@ impl Lane {
     /// that is a share by itself, and no other endpoint's retries can keep it from this one. `None` when there is nothing,
     /// or nothing but retries and they may not go.
     pub(super) fn pop(&mut self, fresh_run: usize, may_retry: bool) -> Option<(Queued, bool)> {
-        let is_retry = match (self.fresh.is_empty(), self.retries.is_empty()) {
-            (true, _) if !may_retry => return None,
+        let is_retry = self.is_retry_next(fresh_run);
+        if self.fresh.is_empty() && !may_retry {
+            return None;
+        }
+        let queued = if is_retry {
+            self.fresh_run = 0;
+            self.retries.pop_front()?
+        } else {
+            self.fresh_run = if self.retries.is_empty() { 0 } else { self.fresh_run + 1 };
+            self.fresh.pop_front()?
+        };
+        self.bytes -= queued.delivery.event.body.len();
+        Some((queued, is_retry))
+    }
+
+    fn is_retry_next(&self, fresh_run: usize) -> bool {
+        match (self.fresh.is_empty(), self.retries.is_empty()) {
             (true, _) => true,
             (false, true) => false,
             (false, false) => self.fresh_run >= fresh_run,
-        };
-        if is_retry {
-            self.fresh_run = 0;
-            return self.retries.pop_front().map(|queued| (queued, true));
         }
-        self.fresh_run = if self.retries.is_empty() { 0 } else { self.fresh_run + 1 };
-        self.fresh.pop_front().map(|queued| (queued, false))
+    }
+
+    /// What goes into the same request as `first`. Retries among them take no slot, so nothing keeps them back.
+    pub(super) fn pop_more(&mut self, first: &Queued, fresh_run: usize, limit: Limit) -> Vec<Queued> {
+        let mut more = Vec::new();
+        let Some(gather) = limit.gather else { return more };
+        let mut bytes = weight(first);
+        while more.len() + 1 < gather.most {
+            let queue = if self.is_retry_next(fresh_run) { &self.retries } else { &self.fresh };
+            let Some(next) = queue.front() else { break };
+            bytes += weight(next);
+            if bytes > REQUEST_BYTES {
+                break;
+            }
+            more.extend(self.pop(fresh_run, true).map(|(queued, _)| queued));
+        }
+        more
+    }
+
+    /// Until when a request would wait for more deliveries; `None` when it can go now.
+    pub(super) fn gathers_until(&self, limit: Limit, now: Instant) -> Option<Instant> {
+        let gather = limit.gather?;
+        let is_full = self.fresh.len() + self.retries.len() >= gather.most || self.bytes >= REQUEST_BYTES;
+        let first =
+            [self.fresh.front(), self.retries.front()].into_iter().flatten().map(|queued| queued.at).min()?;
+        Some(first + gather.wait).filter(|until| !is_full && *until > now)
     }
 
     /// Takes out everything queued.
     pub(super) fn take(&mut self) -> Vec<Queued> {
+        self.bytes = 0;
         let mut taken: Vec<_> = std::mem::take(&mut self.fresh).into();
         taken.extend(std::mem::take(&mut self.retries));
         taken
@@ -121,6 +211,7 @@ impl Lane {
             let (kept, taken): (VecDeque<_>, VecDeque<_>) =
                 std::mem::take(queue).into_iter().partition(|queued| queued.delivery.owner == owner);
             *queue = kept;
+            self.bytes -= taken.iter().map(|queued| queued.delivery.event.body.len()).sum::<usize>();
             foreign.extend(taken);
         }
         foreign

@@ -109,7 +109,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const LIMIT: Limit = Limit { most: 20, is_adaptive: false };
+    const LIMIT: Limit = Limit { most: 20, is_adaptive: false, gather: None };
     const QUICK: Duration = Duration::from_millis(10);
     const TIMEOUT: Ended =
         Ended::Tried { outcome: AttemptOutcome::Timeout, took: Duration::from_millis(500) };

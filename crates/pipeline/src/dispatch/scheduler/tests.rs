@@ -2,6 +2,7 @@
 
 mod bed;
 mod fair;
+mod gather;
 mod held;
 mod scale;
 mod shares;

@@ -24,7 +24,7 @@ pub(super) const fn status(status: u16) -> AttemptOutcome {
 }
 
 pub(super) const fn limit(most: usize) -> Limit {
-    Limit { most, is_adaptive: false }
+    Limit { most, is_adaptive: false, gather: None }
 }
 
 pub(super) fn delivery(project: u128, endpoint: u128, attempts: u16, bytes: usize) -> Queued {
@@ -52,7 +52,7 @@ pub(super) fn delivery(project: u128, endpoint: u128, attempts: u16, bytes: usiz
         scheduled: false,
         owner: ProcessId::from_u128(0),
     };
-    Queued { delivery, until: None }
+    Queued { delivery, until: None, at: Instant::now() }
 }
 
 pub(super) struct Bed {
@@ -98,10 +98,24 @@ impl Bed {
 
     /// As [`Self::turn`], where every endpoint has that limit.
     pub(super) fn turn_with(&mut self, limit: Limit) -> Option<(u128, bool)> {
-        let (queued, slot) = self.scheduler.next(self.now, |_| limit)?;
+        let Picked { first: queued, slot, .. } = self.scheduler.next(self.now, |_| limit)?;
         let (endpoint, is_retry) = (queued.delivery.endpoint.as_u128(), queued.delivery.attempts > 0);
         self.slots.entry(endpoint).or_default().push(slot);
         Some((endpoint, is_retry))
+    }
+
+    /// The next request: its endpoint, and how many deliveries share it. `limit` says an endpoint's.
+    pub(super) fn request(&mut self, limit: impl Fn(u128) -> Limit) -> Option<(u128, usize)> {
+        let Picked { first, more, slot } =
+            self.scheduler.next(self.now, |endpoint| limit(endpoint.as_u128()))?;
+        let endpoint = first.delivery.endpoint.as_u128();
+        self.slots.entry(endpoint).or_default().push(slot);
+        Some((endpoint, 1 + more.len()))
+    }
+
+    /// The next requests, which do not end.
+    pub(super) fn requests(&mut self, limit: Limit) -> Vec<(u128, usize)> {
+        std::iter::from_fn(|| self.request(|_| limit)).collect()
     }
 
     /// The endpoints of the next turns, which do not end.

@@ -85,7 +85,7 @@ fn an_adaptive_endpoint_is_cut_by_errors_and_another_is_not() {
         let mut bed = Bed::known(100, 20, &[11]);
         bed.push(11, 200);
         bed.turns(200);
-        let limit = Limit { most: 20, is_adaptive };
+        let limit = Limit { is_adaptive, ..limit(20) };
         for _ in 0..3 {
             (0..bed.in_flight(11)).for_each(|_| bed.done_with(11, BUSY, limit));
             while bed.turn_with(limit).is_some() {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use longshore_core::AttemptOutcome;
 use tokio::time::Instant;
 
-use super::super::{Ended, Scheduler, Slot};
+use super::super::{Ended, Picked, Scheduler, Slot};
 use super::bed::{delivery, limit, status};
 
 const SLOTS: usize = 1_024;
@@ -88,7 +88,9 @@ impl World {
     }
 
     fn start_attempts(&mut self) {
-        while let Some((queued, slot)) = self.scheduler.next(self.start + self.now * TICK, |_| limit(50)) {
+        while let Some(Picked { first: queued, slot, .. }) =
+            self.scheduler.next(self.start + self.now * TICK, |_| limit(50))
+        {
             let (endpoint, attempts) = (queued.delivery.endpoint.as_u128(), queued.delivery.attempts);
             let ended = ended(endpoint, self.others);
             let Ended::Tried { outcome, took } = ended else { continue };
