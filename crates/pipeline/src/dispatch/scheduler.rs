@@ -69,8 +69,8 @@ struct Round {
 }
 
 impl Scheduler {
-    /// Of a process with so many attempts at once. The shares are parts of 1: of the slots for endpoints that are slow, and
-    /// of those that retries take while fresh deliveries wait.
+    /// Of a process with so many attempts at once. The shares are parts of 1: of the slots for endpoints that are slow or
+    /// unknown, and of those for retries of endpoints with nothing else to send.
     pub(super) fn new(attempts: usize, slow_share: f64, retry_share: f64) -> Self {
         Self {
             lanes: HashMap::new(),
