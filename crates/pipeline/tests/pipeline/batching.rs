@@ -101,6 +101,9 @@ async fn a_wait_longer_than_most_claims_ends_in_a_request_all_the_same() {
     bed.script.on(&host(A), [DOWN, OK]);
 
     bed.publish(A, 0..5);
+    bed.until(DeliveryState::Retry, 5).await;
+    tokio::time::sleep(50 * SECOND).await;
+    assert_eq!(process.ledger.held().0, 5, "claimed once: the claim lasts as long as the wait");
     bed.until(DeliveryState::Success, 5).await;
 
     let calls = bed.script.calls_to(&host(A));
