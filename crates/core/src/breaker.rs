@@ -181,11 +181,11 @@ impl BreakerSettings {
 ///
 /// Every answer but a 2xx counts as in the v1 contract, a `404` like a `500`: whoever gives it to nearly everything takes
 /// nothing in, and parked deliveries use up no attempts. But `429` asks for patience, which is given without a breaker, and
-/// what we refused to send says nothing about who would have got it.
+/// what we refused or were not able to send says nothing about who would have got it.
 #[must_use]
 pub const fn is_failure(outcome: &AttemptOutcome) -> Option<bool> {
     match outcome {
-        AttemptOutcome::Blocked | AttemptOutcome::Response { status: 429, .. } => None,
+        AttemptOutcome::Blocked | AttemptOutcome::Unsendable | AttemptOutcome::Response { status: 429, .. } => None,
         outcome => Some(!outcome.is_success()),
     }
 }
@@ -319,7 +319,9 @@ mod tests {
             (answer(503), Some(true)),
             (AttemptOutcome::Timeout, Some(true)),
             (AttemptOutcome::Dns, Some(true)),
+            (AttemptOutcome::Authentication, Some(true)),
             (AttemptOutcome::Blocked, None),
+            (AttemptOutcome::Unsendable, None),
         ] {
             assert_eq!(is_failure(&outcome), expected, "{outcome:?}");
         }

@@ -208,9 +208,11 @@ async fn watch(
     let mut transaction = connection.begin().await.map_err(sort)?;
     let version = next_version(&mut transaction).await?;
     let made = sqlx::query!(
-        "INSERT INTO breakers (endpoint_id, project_id, version)
+        "INSERT INTO breakers AS b (endpoint_id, project_id, version)
          SELECT e.id, e.project_id, $2 FROM endpoints e WHERE e.id = ANY ($1) ORDER BY e.id
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT (endpoint_id) DO UPDATE SET version = $2, changed_at = now()
+            -- Others have stopped watching it; a newer one is just being noticed.
+            WHERE b.state = 'closed' AND b.changed_at < now() - interval '5 seconds'",
         &ids,
         version
     )
