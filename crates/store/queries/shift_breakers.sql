@@ -31,17 +31,11 @@ told AS (
     INSERT INTO breaker_events (project_id, endpoint_id, from_state, to_state, trips, is_disabled)
     SELECT project_id, endpoint_id, from_state, state, trips, is_disabled FROM changed
 ),
-disabled AS (
-    UPDATE endpoints e
-    SET status = 'inactive', status_reason = 'breaker', status_changed_at = now(), updated_at = now()
-    FROM changed c
-    WHERE c.is_disabled AND e.project_id = c.project_id AND e.id = c.endpoint_id AND e.status = 'active'
-),
 void AS (
     DELETE FROM breaker_counts n USING changed c WHERE n.endpoint_id = c.endpoint_id
 )
 SELECT
-    endpoint_id, project_id, state, trips, version,
+    endpoint_id, project_id, state, trips, version, is_disabled AS "is_disabled!",
     GREATEST(0, COALESCE(extract(epoch FROM until_at - now()), 0))::float8 AS "until_in!",
     extract(epoch FROM now() - closed_at)::float8 AS closed_for
 FROM changed

@@ -238,6 +238,10 @@ async fn shift(connection: &mut PgConnection, shifts: &[BreakerShift]) -> Result
         .collect();
     let disabled: Vec<bool> = shifts.iter().map(|wanted| wanted.shift == Shift::Disable).collect();
     let mut transaction = connection.begin().await.map_err(sort)?;
+    if disabled.contains(&true) {
+        // Before the rows of endpoints and what hangs on them, as everybody does who writes configuration.
+        sqlx::query("SELECT FROM config_version FOR UPDATE").execute(&mut *transaction).await.map_err(sort)?;
+    }
     let version = next_version(&mut transaction).await?;
     let rows = sqlx::query_file!(
         "queries/shift_breakers.sql",
@@ -254,6 +258,19 @@ async fn shift(connection: &mut PgConnection, shifts: &[BreakerShift]) -> Result
     if rows.is_empty() {
         transaction.rollback().await.map_err(sort)?;
         return Ok(Vec::new());
+    }
+    let off: Vec<Uuid> = rows.iter().filter(|row| row.is_disabled).map(|row| row.endpoint_id).collect();
+    if !off.is_empty() {
+        // A statement of its own: it tells everybody that the configuration has changed, also where it changes nothing.
+        sqlx::query!(
+            "UPDATE endpoints SET status = 'inactive', status_reason = 'breaker', status_changed_at = now(),
+                 updated_at = now()
+             WHERE id = ANY ($1) AND status = 'active'",
+            &off
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(sort)?;
     }
     transaction.commit().await.map_err(sort)?;
     rows.into_iter()

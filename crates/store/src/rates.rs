@@ -63,10 +63,10 @@ async fn take_tokens(
     let mut transaction = connection.begin().await.map_err(sort)?;
     let rows = sqlx::query!(
         r#"INSERT INTO ingest_budgets AS b (project_id, next_at)
-           SELECT id, '-infinity' FROM unnest($1::uuid[]) AS t (id) ORDER BY id
-           ON CONFLICT (project_id) DO UPDATE SET next_at = GREATEST(b.next_at, now() - interval '1 day')
+           SELECT id, now() - interval '2 days' FROM unnest($1::uuid[]) AS t (id) ORDER BY id
+           ON CONFLICT (project_id) DO UPDATE SET next_at = GREATEST(b.next_at, now() - interval '2 days')
            RETURNING project_id,
-               GREATEST(-86400, extract(epoch FROM next_at - clock_timestamp()))::float8 AS "next_in!""#,
+               extract(epoch FROM next_at - clock_timestamp())::float8 AS "next_in!""#,
         &ids
     )
     .fetch_all(&mut *transaction)
