@@ -240,7 +240,10 @@ async fn shift(connection: &mut PgConnection, shifts: &[BreakerShift]) -> Result
     let mut transaction = connection.begin().await.map_err(sort)?;
     if disabled.contains(&true) {
         // Before the rows of endpoints and what hangs on them, as everybody does who writes configuration.
-        sqlx::query("SELECT FROM config_version FOR UPDATE").execute(&mut *transaction).await.map_err(sort)?;
+        sqlx::query("SELECT FROM config_version FOR UPDATE")
+            .execute(&mut *transaction)
+            .await
+            .map_err(sort)?;
     }
     let version = next_version(&mut transaction).await?;
     let rows = sqlx::query_file!(

@@ -134,7 +134,11 @@ async fn a_breaker_that_opens_too_often_switches_its_endpoint_off() {
     let version = breaker(&store).await.version;
     let config = bed.count("SELECT version FROM config_version").await;
     let open = shift(&store, version, OPEN).await.unwrap();
-    assert_eq!(bed.count("SELECT version FROM config_version").await, config, "that is no change of configuration");
+    assert_eq!(
+        bed.count("SELECT version FROM config_version").await,
+        config,
+        "that is no change of configuration"
+    );
 
     let disabled = shift(&store, open.version, Shift::Disable).await.unwrap();
 
