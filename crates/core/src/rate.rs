@@ -13,7 +13,7 @@ const MOST: u32 = 1_000_000;
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 /// Slots may be late by this part of the limit's time, within these bounds.
-const LATENESS_PART: u32 = 40;
+const LATENESS_PART: u32 = 20;
 /// Division rounds down.
 const ROUNDING: Duration = Duration::from_nanos(1);
 const LATENESS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
