@@ -185,7 +185,9 @@ impl BreakerSettings {
 #[must_use]
 pub const fn is_failure(outcome: &AttemptOutcome) -> Option<bool> {
     match outcome {
-        AttemptOutcome::Blocked | AttemptOutcome::Unsendable | AttemptOutcome::Response { status: 429, .. } => None,
+        AttemptOutcome::Blocked
+        | AttemptOutcome::Unsendable
+        | AttemptOutcome::Response { status: 429, .. } => None,
         outcome => Some(!outcome.is_success()),
     }
 }

@@ -162,7 +162,7 @@ impl Intake {
                     }
                     Err(_) => {}
                 }
-                self.settle(&asks, answer.unwrap_or_default());
+                self.settle(&asks, &answer.unwrap_or_default());
                 if is_lost {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -184,7 +184,7 @@ impl Intake {
         asks
     }
 
-    fn settle(&self, asks: &[TokenAsk], grants: Vec<TokenGrant>) {
+    fn settle(&self, asks: &[TokenAsk], grants: &[TokenGrant]) {
         let now = Instant::now();
         let mut purses = self.purses();
         for ask in asks {
