@@ -19,11 +19,13 @@
 //! | [`retry`], [`attempt`] | schedules, outcomes and the verdict |
 //! | [`duration`] | durations as people write them |
 //! | [`rate`] | rate limits |
+//! | [`breaker`] | when an endpoint's breaker opens and closes |
 //! | [`delivery`] | delivery states |
 //! | [`quarantine`] | why a message could not become an event |
-//! | [`ports`] | the two narrow ports the pipeline needs from a store |
+//! | [`ports`] | the narrow ports the pipeline needs from a store |
 
 pub mod attempt;
+pub mod breaker;
 pub mod clock;
 pub mod delivery;
 pub mod duration;

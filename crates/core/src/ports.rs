@@ -1,7 +1,10 @@
 //! The narrow ports through which the pipeline speaks to a store.
 //!
 //! They exist so that the same pipeline runs against Postgres in production and against an in-memory store
-//! with fault knobs, under paused time, in model tests. Both are cut by batch: one call is one transaction.
+//! with fault knobs, under paused time, in model tests. All are cut by batch: one call is one transaction.
+
+mod breakers;
+mod rates;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,6 +21,9 @@ use crate::ids::{
 use crate::quarantine::{MessageFacts, Reason};
 use crate::snapshot::Snapshot;
 use crate::subscription::TypePattern;
+
+pub use breakers::{Breaker, BreakerBoard, BreakerChanges, BreakerCount, BreakerShift, FleetCount};
+pub use rates::{RateLanes, SlotAsk, SlotGrant, TokenAsk, TokenGrant};
 
 /// Our own failure to store or load, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]

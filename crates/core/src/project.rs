@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::BreakerSettings;
 use crate::filter::Semantics;
 use crate::ids::ProjectId;
 use crate::rate::RateLimit;
@@ -67,6 +68,8 @@ pub struct ProjectSettings {
     pub disable_endpoint: bool,
     /// Events taken in over the whole fleet; `None` for no limit.
     pub ingest_rate_limit: Option<RateLimit>,
+    /// When deliveries to an endpoint that keeps failing are parked.
+    pub circuit_breaker: BreakerSettings,
     /// How requests leave.
     pub egress: EgressSettings,
 }
@@ -82,6 +85,7 @@ impl Default for ProjectSettings {
             add_event_id_trace_headers: false,
             disable_endpoint: false,
             ingest_rate_limit: None,
+            circuit_breaker: BreakerSettings::default(),
             egress: EgressSettings::default(),
         }
     }

@@ -11,7 +11,7 @@ use longshore_core::{Clock, ports::ClaimedDelivery};
 use longshore_core::{DeliveryId, IdGenerator, Mapping, Snapshot, SystemClock};
 use longshore_pipeline::dispatch::{self, Dispatch, DispatchLimits, HttpTransport};
 use longshore_pipeline::ingest::{self, Ingest, IngestLimits, Origin};
-use longshore_pipeline::{Ledger, LedgerLimits};
+use longshore_pipeline::{Intake, Ledger, LedgerLimits};
 use longshore_source::Status;
 use longshore_source_http::HttpIngestConfig;
 use longshore_store::{Config as Resources, Feed, Store};
@@ -55,12 +55,14 @@ pub(crate) async fn start(
     store.join(DeliveryId::from_u128(ids.watermark())).await.context("cannot take a lease")?;
     let ledger = Ledger::new(limits, ids);
     let (fresh_sender, fresh) = mpsc::unbounded_channel();
+    let intake = start_intake(tasks, store);
     let ingest = Ingest {
         log: Arc::new(store.clone()),
         config: resources.snapshot.clone(),
         ledger: ledger.clone(),
         dispatch: fresh_sender,
         rules: Arc::new(egress::rules(config)),
+        intake,
         limits: IngestLimits {
             batch: config.ingest.batch_events,
             hold_replies: config.ingest.hold,
@@ -98,6 +100,17 @@ async fn follow(tasks: &mut Tasks, store: &Store) -> anyhow::Result<Followed> {
         Ok(())
     });
     Ok(Followed { config, snapshot })
+}
+
+/// The ingest limits, which HTTP and the sources share.
+fn start_intake(tasks: &mut Tasks, store: &Store) -> Intake {
+    let intake = Intake::new();
+    let (leases, store, hard) = (intake.clone(), store.clone(), tasks.stop().hard.clone());
+    tasks.spawn("ingest limits", Stage::Support, async move {
+        leases.run(Arc::new(store), hard).await;
+        Ok(())
+    });
+    intake
 }
 
 fn start_dispatch(
@@ -142,8 +155,12 @@ async fn start_http(
     ingest: PgIngest,
     health: &Health,
 ) -> anyhow::Result<()> {
-    let hasher = store.api_key_hasher().await.context("cannot check API keys")?;
-    let gate = ApiKeyGate { config: resources.config.clone(), hasher, clock: SystemClock };
+    let gate = ApiKeyGate {
+        intake: ingest.intake.clone(),
+        config: resources.config.clone(),
+        hasher: store.api_key_hasher().await.context("cannot check API keys")?,
+        clock: SystemClock,
+    };
     let http = HttpIngestConfig {
         max_in_flight: config.http.max_in_flight,
         max_in_flight_bytes: NonZeroUsize::new(config.http.max_in_flight_bytes.bytes())

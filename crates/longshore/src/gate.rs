@@ -1,14 +1,17 @@
 //! Who may post events: API keys, looked up by hash in the configuration this process has in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_core::{Clock, ProjectId};
-use longshore_source_http::{Admission, Denied, Gate};
+use longshore_pipeline::{Exhausted, Intake, Standing};
+use longshore_source_http::{Admission, Denied, Gate, Rate};
 use longshore_store::{ApiKeyHasher, Config};
 use tokio::sync::watch;
 
 /// Admits requests by the configuration of the moment; no query per request.
 pub(crate) struct ApiKeyGate<C> {
+    pub(crate) intake: Intake,
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) hasher: ApiKeyHasher,
     pub(crate) clock: C,
@@ -27,8 +30,34 @@ impl<C: Clock> Gate for ApiKeyGate<C> {
             return Err(Denied::Forbidden);
         }
         let found = config.snapshot.project(project).ok_or(Denied::UnknownProject)?;
-        Ok(Admission { project: project.as_u128(), max_body_bytes: found.settings.max_payload_bytes })
+        let rate = match found.settings.ingest_rate_limit {
+            Some(limit) => Some(self.intake.admit(project, limit).map(rate).map_err(limited)?),
+            None => None,
+        };
+        Ok(Admission { project: project.as_u128(), max_body_bytes: found.settings.max_payload_bytes, rate })
     }
+
+    fn spend(&self, admission: &Admission, events: usize) {
+        let project = ProjectId::from_u128(admission.project);
+        let limit =
+            self.config.borrow().snapshot.project(project).and_then(|found| found.settings.ingest_rate_limit);
+        if let Some(limit) = limit {
+            self.intake.spend(project, limit, events);
+        }
+    }
+}
+
+const fn rate(standing: Standing) -> Rate {
+    Rate { limit: standing.limit, remaining: standing.remaining, reset_seconds: seconds(standing.full_in) }
+}
+
+const fn limited(exhausted: Exhausted) -> Denied {
+    Denied::Limited { rate: rate(exhausted.standing), retry_after: seconds(exhausted.retry_after) }
+}
+
+/// Whole seconds, rounded up.
+const fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + (duration.subsec_nanos() > 0) as u64
 }
 
 #[cfg(test)]
@@ -56,7 +85,8 @@ mod tests {
             api_keys: HashMap::from([(hasher.hash("good"), key)]),
         };
         let (_, config) = watch::channel(Arc::new(config));
-        ApiKeyGate { config, hasher, clock: FixedClock(Timestamp::from_secs(now)) }
+        let intake = Intake::new();
+        ApiKeyGate { intake, config, hasher, clock: FixedClock(Timestamp::from_secs(now)) }
     }
 
     #[test]

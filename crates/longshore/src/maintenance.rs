@@ -1,4 +1,4 @@
-//! Partitions created ahead and dropped by retention, on a slow clock.
+//! Partitions created ahead and dropped by retention, and old breakers swept, on a slow clock.
 
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use tracing::warn;
 
 /// How often it looks. Partitions exist days ahead, so that a missed look does no harm.
 const EVERY: Duration = Duration::from_secs(1_800);
+/// How long closed breakers, and the events of all, are kept.
+const BREAKERS: Duration = Duration::from_secs(7 * 86_400);
 
 /// Runs until `stop`. Only the control plane drops; everybody creates, so that the data plane goes on for as long as it
 /// must without a control plane.
@@ -19,6 +21,9 @@ pub(crate) async fn run(store: Store, retention: Retention, drops: bool, stop: C
         }
         if drops && let Err(error) = store.drop_partitions(&retention).await {
             warn!(%error, "old partitions not dropped; trying again later");
+        }
+        if drops && let Err(error) = store.sweep_breakers(BREAKERS).await {
+            warn!(%error, "old breakers not swept; trying again later");
         }
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
             return;

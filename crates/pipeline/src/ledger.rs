@@ -64,6 +64,8 @@ pub(crate) struct Wanted {
     pub(crate) concurrency: u16,
     /// Deliveries that share one attempt, at most.
     pub(crate) per_request: u16,
+    /// What it may hold at most, by its rate limit.
+    pub(crate) most: usize,
     pub(crate) bytes: usize,
 }
 
@@ -76,6 +78,8 @@ pub(crate) struct Claimable {
     pub(crate) concurrency: u16,
     /// Deliveries that share one attempt, at most.
     pub(crate) per_request: u16,
+    /// What it may hold at most, by its rate limit.
+    pub(crate) most: usize,
 }
 
 /// A delivery's id and whether there is room for it in memory.
@@ -205,8 +209,10 @@ impl Ledger {
             if is_done {
                 lane.moved(now);
             }
-            let is_idle =
-                lane.held == 0 && !lane.is_spilled && now.duration_since(lane.window_start) > 4 * WINDOW;
+            let is_idle = lane.held == 0
+                && !lane.is_spilled
+                && !lane.is_bound(now)
+                && now.duration_since(lane.window_start) > 4 * WINDOW;
             if is_idle {
                 account.lanes.remove(&endpoint);
             }
@@ -233,6 +239,28 @@ impl Ledger {
                 lane.is_spilled = is_spilled;
             }
         }
+    }
+
+    /// Lets an endpoint hold no more than `cap` from now on; with 0 everything new waits in Postgres, with `None` it may hold
+    /// what its pace allows.
+    pub(crate) fn cap(&self, endpoint: EndpointId, cap: Option<usize>) {
+        self.bind(endpoint, cap.is_some(), |lane| lane.cap = cap);
+    }
+
+    /// Lets an endpoint hold nothing more until then; `None` ends that.
+    pub(crate) fn shut(&self, endpoint: EndpointId, until: Option<Instant>) {
+        self.bind(endpoint, until.is_some(), |lane| lane.shut_until = until);
+    }
+
+    fn bind(&self, endpoint: EndpointId, is_bound: bool, change: impl FnOnce(&mut Lane)) {
+        let mut account = self.account();
+        if is_bound {
+            change(account.lanes.entry(endpoint).or_insert_with(|| Lane::new(Instant::now())));
+        } else if let Some(lane) = account.lanes.get_mut(&endpoint) {
+            change(lane);
+        }
+        drop(account);
+        self.shared.room.notify_waiters();
     }
 
     /// Endpoints of which some deliveries were spilled to Postgres by this process and may still wait there.
@@ -269,7 +297,9 @@ impl Account {
     fn wants(&mut self, claim: &Claimable, limits: &LedgerLimits, now: Instant) -> usize {
         let is_half_full = self.is_half_full(limits);
         let lane = self.lanes.entry(claim.endpoint).or_insert_with(|| Lane::new(now));
-        let capacity = lane.capacity(claim.concurrency, claim.per_request, is_half_full, now);
+        let capacity = lane
+            .capacity(claim.concurrency, claim.per_request, is_half_full, now)
+            .min(lane.allowed(claim.most, now));
         if 2 * lane.held > capacity { 0 } else { capacity - lane.held }
     }
 
@@ -280,7 +310,8 @@ impl Account {
         let is_half_full = self.is_half_full(limits);
         let lane = self.lanes.entry(want.endpoint).or_insert_with(|| Lane::new(now));
         let ordinary = lane.capacity(want.concurrency, want.per_request, is_half_full, now);
-        if lane.is_spilled {
+        let allowed = lane.allowed(want.most, now);
+        if lane.is_spilled || allowed == 0 {
             return Room::No;
         }
         let is_full = self.deliveries >= limits.deliveries || self.bytes + want.bytes > limits.bytes;
@@ -292,9 +323,9 @@ impl Account {
             () if is_full => OVERDRAFT,
             () => ordinary,
         };
-        if lane.held < capacity {
+        if lane.held < capacity.min(allowed) {
             Room::Yes
-        } else if lane.is_moving(now) {
+        } else if lane.held < allowed && lane.is_moving(now) {
             Room::Soon
         } else {
             Room::No

@@ -8,7 +8,7 @@
 //!                                                                                               (dispatch)
 //! ```
 //!
-//! What it does not do: speak SQL, a broker's protocol or a config file's. It names only the two ports of
+//! What it does not do: speak SQL, a broker's protocol or a config file's. It names only the ports of
 //! [`longshore_core::ports`] and the contract of [`longshore_source`].
 //!
 //! Invariants: a message is acked if and only if its bytes are durable (`ingest::batch` has the one call of
@@ -16,6 +16,8 @@
 
 pub mod dispatch;
 pub mod ingest;
+mod intake;
 mod ledger;
 
+pub use intake::{Exhausted, Intake, Standing};
 pub use ledger::{Ledger, LedgerLimits};

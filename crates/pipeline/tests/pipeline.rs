@@ -7,6 +7,8 @@
 mod batching;
 #[path = "pipeline/bed.rs"]
 mod bed;
+#[path = "pipeline/breaking.rs"]
+mod breaking;
 #[path = "pipeline/delivering.rs"]
 mod delivering;
 #[path = "pipeline/egress.rs"]
@@ -15,6 +17,8 @@ mod egress;
 mod forms;
 #[path = "pipeline/http.rs"]
 mod http;
+#[path = "pipeline/limiting.rs"]
+mod limiting;
 #[path = "pipeline/mapping.rs"]
 mod mapping;
 #[path = "pipeline/model.rs"]

@@ -7,11 +7,15 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use longshore_source::{Receipt, Refusal, Settled};
 use serde::Serialize;
 
-use crate::gate::Denied;
+use crate::gate::{Denied, Rate};
 use crate::rejection::Rejection;
 use crate::ulid::Ulid;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Names of the v1 contract; seconds until the whole limit is there again.
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const DUPLICATE: &str = "Duplicate event received, but will not be sent";
 
 /// What a request is answered with.
@@ -22,6 +26,7 @@ pub(crate) struct Answer {
     retry_after: Option<u64>,
     /// A header that only this answer has.
     extra: Option<(HeaderName, HeaderValue)>,
+    rate: Option<Rate>,
 }
 
 #[derive(Serialize)]
@@ -64,6 +69,11 @@ impl Answer {
         Self { retry_after: seconds, ..self }
     }
 
+    /// The same, saying how the project stands with its limit.
+    pub(crate) fn with_rate(self, rate: Option<Rate>) -> Self {
+        Self { rate, ..self }
+    }
+
     /// The response, with the producer's request id if it sent one.
     pub(crate) fn into_response(self, request_id: Option<HeaderValue>) -> Response {
         let mut response = Response::new(Body::from(self.body));
@@ -72,6 +82,11 @@ impl Answer {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(Rate { limit, remaining, reset_seconds }) = self.rate {
+            headers.insert(LIMIT, HeaderValue::from(limit));
+            headers.insert(REMAINING, HeaderValue::from(remaining));
+            headers.insert(RESET, HeaderValue::from(reset_seconds));
         }
         if let Some((name, value)) = self.extra {
             headers.insert(name, value);
@@ -96,7 +111,7 @@ impl Answer {
 
     fn new(status: StatusCode, envelope: &impl Serialize) -> Self {
         let body = serde_json::to_vec(envelope).expect("plain structs of texts and numbers always serialize");
-        Self { status, body, retry_after: None, extra: None }
+        Self { status, body, retry_after: None, extra: None, rate: None }
     }
 }
 
@@ -110,7 +125,11 @@ impl From<Rejection> for Answer {
             Rejection::Stopping => Some((CONNECTION, HeaderValue::from_static("close"))),
             _ => None,
         };
-        let answer = Self::failed(rejection.status(), &rejection.to_string());
+        let rate = match rejection {
+            Rejection::Denied(Denied::Limited { rate, .. }) => Some(rate),
+            _ => None,
+        };
+        let answer = Self::failed(rejection.status(), &rejection.to_string()).with_rate(rate);
         Self { extra, ..answer.retry_after(rejection.retry_after()) }
     }
 }

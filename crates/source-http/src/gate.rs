@@ -9,6 +9,11 @@ pub trait Gate: Send + Sync {
     /// # Errors
     /// [`Denied`] says which answer the producer gets.
     fn admit(&self, project: &str, bearer: Option<&str>) -> Result<Admission, Denied>;
+
+    /// Counts events of a batch beyond the one that was admitted.
+    fn spend(&self, admission: &Admission, events: usize) {
+        let _ = (admission, events);
+    }
 }
 
 /// A request that may send.
@@ -18,6 +23,19 @@ pub struct Admission {
     pub project: u128,
     /// Largest body of one event.
     pub max_body_bytes: usize,
+    /// How the project stands with its limit, if it has one.
+    pub rate: Option<Rate>,
+}
+
+/// How a project stands with its limit of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Events in the limit's time.
+    pub limit: u32,
+    /// What is left of it.
+    pub remaining: u32,
+    /// Seconds until all of it is there again.
+    pub reset_seconds: u64,
 }
 
 /// Why a request may not send.
@@ -32,6 +50,14 @@ pub enum Denied {
     /// There is no such project: `404`.
     #[error("project not found")]
     UnknownProject,
+    /// The project has sent its limit of events: `429`.
+    #[error("exceeded rate limit")]
+    Limited {
+        /// How it stands.
+        rate: Rate,
+        /// Seconds after which there is room again.
+        retry_after: u64,
+    },
     /// Nobody can tell yet: `503`.
     #[error("API keys cannot be checked right now: send the request again")]
     Unavailable,

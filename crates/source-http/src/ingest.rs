@@ -69,7 +69,10 @@ impl Ingest {
             // A settlement that is there wins over a deadline that passed meanwhile.
             biased;
             // The reply is dropped unsent when the message was never handed out.
-            settled = settled => Ok(Answer::to_event(settled.unwrap_or(Settled::Retry(None)), stored)),
+            settled = settled => {
+                let answer = Answer::to_event(settled.unwrap_or(Settled::Retry(None)), stored);
+                Ok(answer.with_rate(admission.rate))
+            }
             () = self.given_up(deadline) => Err(Rejection::Unknown),
         }
     }
@@ -94,6 +97,7 @@ impl Ingest {
         let limit = self.config.max_batch_bytes.min(self.intake.slots.max_bytes());
         let (body, held) = body::read(&self.intake, body, limit, 0, deadline).await?;
         let items = self.cut(body, format).await?;
+        self.gate.spend(&admission, items.len().saturating_sub(1));
 
         let mut results: Vec<Option<ItemResult>> = items
             .iter()
@@ -109,7 +113,7 @@ impl Ingest {
             .enumerate()
             .map(|(index, result)| result.unwrap_or_else(|| ItemResult::rejected(index, &Rejection::Unknown)))
             .collect();
-        Ok(batch::answer(&results, retry_after))
+        Ok(batch::answer(&results, retry_after).with_rate(admission.rate))
     }
 
     async fn cut(&self, body: Bytes, format: Format) -> Result<Vec<Bytes>, Rejection> {

@@ -31,6 +31,6 @@ mod source;
 mod ulid;
 
 pub use config::HttpIngestConfig;
-pub use gate::{Admission, Denied, Gate};
+pub use gate::{Admission, Denied, Gate, Rate};
 pub use router::routes;
 pub use source::HttpSource;

@@ -75,6 +75,7 @@ impl Rejection {
             Self::Denied(Denied::Unauthenticated) => StatusCode::UNAUTHORIZED,
             Self::Denied(Denied::Forbidden) => StatusCode::FORBIDDEN,
             Self::Denied(Denied::UnknownProject) | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Denied(Denied::Limited { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType(_)
             | Self::CloudEventFormat
@@ -99,6 +100,9 @@ impl Rejection {
 
     /// Seconds after which repeating makes sense; `None` when repeating the same request does not help.
     pub(crate) fn retry_after(&self) -> Option<u64> {
+        if let Self::Denied(Denied::Limited { retry_after, .. }) = self {
+            return Some((*retry_after).max(1));
+        }
         if self.status() != StatusCode::SERVICE_UNAVAILABLE {
             return None;
         }

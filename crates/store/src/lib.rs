@@ -1,7 +1,8 @@
 //! Postgres, all of it: the only crate that names sqlx.
 //!
-//! What it is for: the two ports of the pipeline ([`EventLog`](longshore_core::ports::EventLog),
-//! [`DeliveryQueue`](longshore_core::ports::DeliveryQueue)), the configuration feed, migrations, partitions.
+//! What it is for: the ports of the pipeline ([`EventLog`](longshore_core::ports::EventLog),
+//! [`DeliveryQueue`](longshore_core::ports::DeliveryQueue), [`RateLanes`](longshore_core::ports::RateLanes),
+//! [`BreakerBoard`](longshore_core::ports::BreakerBoard)), the configuration feed, migrations, partitions.
 //! What it does not do: decide anything about events; no rule lives in SQL but uniqueness, states and fences.
 //! Invariants: one call of a port is one transaction; nobody waits on the network inside one; every write of a
 //! claimed delivery is fenced by its claim; leases are measured on the database's clock.
@@ -13,6 +14,7 @@
 //! | [`migrate`] | the schema's version |
 //! | `event_log` | ingest's transaction |
 //! | `delivery_queue` | claims, outcomes |
+//! | [`breakers`], `rates` | what the fleet shares of circuit breakers and limits |
 //! | `lease` | this process's lease and the burial of dead ones |
 //! | [`offsets`] | how far the logs of a source are stored |
 //! | [`quarantine`] | quarantined messages: list, show, discard, replay |
@@ -28,6 +30,7 @@
 pub mod admin;
 pub mod api_keys;
 mod bodies;
+pub mod breakers;
 mod checkout;
 pub mod connect;
 mod delivery_queue;
@@ -41,6 +44,7 @@ pub mod migrate;
 pub mod offsets;
 pub mod partitions;
 pub mod quarantine;
+mod rates;
 mod replay;
 pub mod reseal;
 mod rows;
@@ -48,6 +52,7 @@ pub mod seal;
 pub mod status;
 
 pub use api_keys::ApiKeyHasher;
+pub use breakers::BreakerEvent;
 pub use connect::{Settings, Store, connect};
 pub use directory::{Directory, NamedSource};
 pub use feed::{ApiKey, Config, Feed, SourceRecord};

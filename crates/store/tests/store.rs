@@ -4,6 +4,8 @@
 
 #[path = "store/bed.rs"]
 mod bed;
+#[path = "store/breakers.rs"]
+mod breakers;
 #[path = "store/claiming.rs"]
 mod claiming;
 #[path = "store/endpoints.rs"]
@@ -22,6 +24,8 @@ mod persist;
 mod plans;
 #[path = "store/quarantine.rs"]
 mod quarantine;
+#[path = "store/rates.rs"]
+mod rates;
 #[path = "store/recording.rs"]
 mod recording;
 #[path = "store/sealing.rs"]

@@ -1,4 +1,4 @@
-//! The store in memory: both ports of [`longshore_core::ports`], with fault knobs and a look inside.
+//! The store in memory: the ports of [`longshore_core::ports`], with fault knobs and a look inside.
 //!
 //! For model tests of the pipeline under paused time. It is no product and keeps everything for ever, but it
 //! keeps the ports' promises to the letter, so that what passes here is wrong about Postgres only where the
@@ -8,9 +8,11 @@
 //! [`MemoryDatabase`] is what all processes share; [`MemoryStore`] is one process's connection to it, with an
 //! owner and a lease of its own.
 
+mod breakers;
 mod faults;
 mod log;
 mod queue;
+mod rates;
 mod replay;
 mod rows;
 
@@ -18,9 +20,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use longshore_core::ports::{DynamicEndpoint, NewEvent, QuarantinedMessage, StoreError};
+use longshore_core::ports::{Breaker, DynamicEndpoint, NewEvent, QuarantinedMessage, StoreError};
 use longshore_core::{
-    Clock, DeliveryId, DeliveryState, EventId, ProcessId, QuarantineId, Snapshot, SourceId, Timestamp,
+    Clock, DeliveryId, DeliveryState, EndpointId, EventId, ProcessId, QuarantineId, Snapshot, SourceId,
+    Timestamp,
 };
 use tokio::sync::watch;
 
@@ -49,7 +52,7 @@ struct Shared {
     version: watch::Sender<u64>,
 }
 
-/// One process's connection: implements both ports. Clones are the same process.
+/// One process's connection: implements the ports. Clones are the same process.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
@@ -204,6 +207,13 @@ impl MemoryDatabase {
     pub fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.shared.tables().snapshot = snapshot;
         self.shared.touch();
+    }
+
+    /// The breaker of an endpoint; `None` for one that has none, which is closed.
+    #[must_use]
+    pub fn breaker(&self, endpoint: EndpointId) -> Option<Breaker> {
+        let now = self.shared.clock.now();
+        self.shared.tables().breakers.get(&endpoint).map(|stored| stored.seen(endpoint, now))
     }
 
     /// Every endpoint that a `dynamic` event registered.

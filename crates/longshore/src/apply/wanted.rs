@@ -140,6 +140,9 @@ impl Reader {
             self.fault(format!("{path}.settings.egress.{field}"), problem);
         }
         self.egress = project.settings.egress.clone();
+        for (field, problem) in project.settings.circuit_breaker.validate().err().unwrap_or_default() {
+            self.fault(format!("{path}.settings.circuit_breaker.{field}"), problem);
+        }
         let names: Vec<String> = project.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
         let endpoints = self.each(path, "endpoints", project.endpoints, |e| &e.name, Self::endpoint);
         let subscriptions = self.each(

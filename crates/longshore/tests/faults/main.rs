@@ -24,6 +24,7 @@ mod isolation;
 mod kafka;
 mod kills;
 mod lengths;
+mod limits;
 mod load;
 mod neighbours;
 mod outages;

@@ -207,8 +207,10 @@ pub(crate) fn project(
         format!("      - {{name: s{index}, endpoint: e{index}{}}}\n", endpoint.subscription)
     });
     let kind = queue.kind().as_str();
+    // Scenarios of their own open breakers; elsewhere what is down is tried at its scheduled times.
+    let calm = "{circuit_breaker: {enabled: false}}";
     format!(
-        "  - name: shop{number}\n    id: {id}\n    api_keys: {api_keys}\n    \
+        "  - name: shop{number}\n    id: {id}\n    settings: {calm}\n    api_keys: {api_keys}\n    \
          endpoints:\n{declared}    subscriptions:\n{subscriptions}    sources:\n      \
          - {{name: q, kind: {kind}, workers: 2, {kind}: {settings}{keys}}}\n"
     )

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Lease;
+use super::rates::most_held;
 use crate::ledger::{Claimable, Ledger};
 
 /// Endpoints looked at per poll.
@@ -63,6 +64,8 @@ pub(super) struct Claims<Q> {
     pub(super) due: mpsc::UnboundedReceiver<(Instant, EndpointId)>,
     /// Unbounded, but every item owns room in the ledger.
     pub(super) claimed: mpsc::UnboundedSender<Claimed>,
+    /// Told which endpoints have something due.
+    pub(super) waits: watch::Sender<HashSet<EndpointId>>,
     pub(super) poll: Duration,
     pub(super) stop: CancellationToken,
 }
@@ -156,6 +159,7 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
             .collect();
         let through = self.ledger.spilled_lanes().into_iter().filter(|endpoint| !due.contains(endpoint));
         self.ledger.spilled(through.collect::<Vec<_>>().into_iter(), false);
+        self.waits.send_replace(due.clone());
         Ok(due)
     }
 
@@ -218,6 +222,11 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
                 project: endpoint.project,
                 concurrency: endpoint.max_concurrency,
                 per_request: endpoint.settings.events_per_request(),
+                // What is for an endpoint that is switched off is discarded: no rate for that.
+                most: match endpoint.status {
+                    EndpointStatus::Active => most_held(&endpoint.settings),
+                    EndpointStatus::Paused | EndpointStatus::Inactive => usize::MAX,
+                },
             }),
             // What belongs to an endpoint that is gone is claimed to be discarded.
             None if !is_behind => Some(Claimable {
@@ -225,6 +234,7 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
                 project: ProjectId::from_u128(0),
                 concurrency: OF_GONE,
                 per_request: 1,
+                most: usize::MAX,
             }),
             None => None,
         });

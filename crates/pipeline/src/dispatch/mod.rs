@@ -4,10 +4,12 @@
 //! batches, fenced by the claim. A receiver's failure is data ([`AttemptOutcome`](longshore_core::AttemptOutcome)).
 
 mod attempt;
+mod breakers;
 mod claims;
 pub mod egress;
 mod http;
 mod lease;
+mod rates;
 mod recorder;
 mod request;
 mod run;
@@ -17,6 +19,7 @@ mod transport;
 use std::time::Duration;
 
 pub use http::{HttpSettings, HttpTransport, TransportError};
+pub(crate) use rates::most_held;
 pub use run::{Dispatch, run};
 pub use transport::{Answer, SignedRequest, Transport};
 

@@ -1,23 +1,32 @@
 //! The dispatch driver: one per process.
 
-use std::collections::HashMap;
+mod holds;
+
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, EventLog, Next};
+use longshore_core::endpoint::EndpointStatus;
+use longshore_core::ports::{
+    BreakerBoard, ClaimedDelivery, DeliveryQueue, EventLog, Next, RateLanes, SlotAsk,
+};
 use longshore_core::{Attempt, AttemptOutcome, Clock, EndpointId, Snapshot};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::DispatchLimits;
 use super::attempt::{Load, Sending, Turn, attempt, skip, turn};
+use super::breakers::board::{Board, News, Order};
+use super::breakers::{Breakers, Probing};
 use super::claims::{Claimed, Claims};
 use super::lease::{Lease, keep_alive};
+use super::rates::Rates;
+use super::rates::slices::{Granted, Slices};
 use super::recorder::{Done, Recorder};
 use super::scheduler::{Ended, Gather, Limit, Picked, Queued, Scheduler, Slot};
 use super::transport::Transport;
@@ -25,6 +34,10 @@ use crate::ledger::Ledger;
 
 /// How long a task may take to end after a hard stop.
 const MOMENT: Duration = Duration::from_secs(1);
+/// How often breakers are looked at for what time alone changes.
+const TICK: Duration = Duration::from_secs(1);
+/// Orders to the board of breakers that may wait for it.
+const ORDERS: usize = 16;
 /// How long a delivery waits whose attempt ended by a fault of ours.
 const AFTER_FAULT: Duration = Duration::from_secs(60);
 
@@ -53,7 +66,7 @@ pub struct Dispatch<Q, T, C> {
 /// back, so that others go on with the rest at once. `hard` ends the waiting; the lease's end does the rest.
 pub async fn run<Q, T, C>(dispatch: Dispatch<Q, T, C>, stop: CancellationToken, hard: CancellationToken)
 where
-    Q: DeliveryQueue + EventLog,
+    Q: DeliveryQueue + EventLog + RateLanes + BreakerBoard,
     T: Transport,
     C: Clock,
 {
@@ -73,6 +86,24 @@ where
         limits.lease,
         lease_stop.clone(),
     ));
+    let (waits_sender, waits) = watch::channel(HashSet::new());
+    let (ask_sender, asks) = mpsc::unbounded_channel();
+    let (granted_sender, granted) = mpsc::unbounded_channel();
+    let (order_sender, orders) = mpsc::channel(ORDERS);
+    let (news_sender, news) = mpsc::unbounded_channel();
+    let slices =
+        Slices { queue: Arc::clone(&queue), asks, granted: granted_sender, stop: claims_stop.clone() };
+    helpers.spawn(slices.run());
+    let board = Board {
+        queue: Arc::clone(&queue),
+        config: config.clone(),
+        lease: lease.clone(),
+        waits,
+        orders,
+        news: news_sender,
+        stop: claims_stop.clone(),
+    };
+    helpers.spawn(board.run());
     let claims = Claims {
         queue: Arc::clone(&queue),
         ledger: ledger.clone(),
@@ -80,6 +111,7 @@ where
         lease: lease.clone(),
         due,
         claimed: claimed_sender,
+        waits: waits_sender,
         poll: limits.poll,
         stop: claims_stop.clone(),
     };
@@ -106,8 +138,14 @@ where
         attempts: JoinSet::new(),
         in_flight: HashMap::new(),
         done: done_sender,
+        rates: Rates::default(),
+        asks: ask_sender,
+        breakers: Breakers::default(),
+        orders: order_sender,
+        ticks: 0,
     };
-    driver.run(fresh, claimed, lease, &stop, &hard).await;
+    let inputs = Inputs { fresh, claimed, lease, granted, news };
+    driver.run(inputs, &stop, &hard).await;
     claims_stop.cancel();
     // The driver's end closes the recorder's channel; it ends once everything is recorded.
     ended(recording, &hard).await;
@@ -141,8 +179,23 @@ struct Driver<Q, T, C> {
     scheduler: Scheduler,
     attempts: JoinSet<Vec<Done>>,
     /// What the attempts in flight deliver, and the places they take.
-    in_flight: HashMap<Id, (Load, Slot)>,
+    in_flight: HashMap<Id, (Load, Slot, Probing)>,
     done: mpsc::UnboundedSender<Done>,
+    /// Slots of endpoints with a rate limit.
+    rates: Rates,
+    asks: mpsc::UnboundedSender<SlotAsk>,
+    breakers: Breakers,
+    orders: mpsc::Sender<Order>,
+    ticks: u64,
+}
+
+/// What the driver hears.
+struct Inputs {
+    fresh: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
+    claimed: mpsc::UnboundedReceiver<Claimed>,
+    lease: watch::Receiver<Lease>,
+    granted: mpsc::UnboundedReceiver<Granted>,
+    news: mpsc::UnboundedReceiver<News>,
 }
 
 impl<Q, T, C> Driver<Q, T, C>
@@ -151,25 +204,27 @@ where
     T: Transport,
     C: Clock,
 {
-    async fn run(
-        mut self,
-        mut fresh: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
-        mut claimed: mpsc::UnboundedReceiver<Claimed>,
-        mut lease: watch::Receiver<Lease>,
-        stop: &CancellationToken,
-        hard: &CancellationToken,
-    ) {
+    async fn run(mut self, inputs: Inputs, stop: &CancellationToken, hard: &CancellationToken) {
+        let Inputs { mut fresh, mut claimed, mut lease, mut granted, mut news } = inputs;
         let mut generation = lease.borrow().generation;
         let (mut fresh_ended, mut claimed_ended) = (false, false);
         // Set anew only when the instant changes: that is seldom, and the loop turns often.
         let mut alarm = pin!(tokio::time::sleep_until(Instant::now()));
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut snapshot = Arc::clone(&self.config.borrow());
         while !(stop.is_cancelled() && self.attempts.is_empty()) {
-            let snapshot = Arc::clone(&self.config.borrow());
+            if self.config.has_changed().unwrap_or(false) {
+                snapshot = Arc::clone(&self.config.borrow_and_update());
+                self.reconfigured(&snapshot);
+            }
             let mut wake = None;
             if !stop.is_cancelled() && lease.borrow().is_valid() {
+                self.review_due(&snapshot);
                 self.start(&snapshot);
                 // Without a place for it, whatever is let go has to wait for an attempt's end anyway.
-                wake = self.scheduler.next_wake().filter(|_| self.attempts.len() < self.limits.attempts);
+                let next = [self.scheduler.next_wake(), self.rates.next_review()].into_iter().flatten().min();
+                wake = next.filter(|_| self.attempts.len() < self.limits.attempts);
             }
             if let Some(wake) = wake.filter(|wake| *wake != alarm.deadline()) {
                 alarm.as_mut().reset(wake);
@@ -198,6 +253,10 @@ where
                         self.drop_lost_claims();
                     }
                 }
+                Some(granted) = granted.recv() => self.granted(granted, &snapshot),
+                Some(news) = news.recv() => self.learn(news, &snapshot),
+                _ = ticks.tick() => self.tick(&snapshot),
+                Ok(()) = self.config.changed() => self.config.mark_changed(),
                 () = &mut alarm, if wake.is_some() => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
@@ -210,14 +269,21 @@ where
     fn queue_up(&mut self, deliveries: Vec<ClaimedDelivery>, until: Option<Instant>, snapshot: &Snapshot) {
         let owner = self.queue.owner();
         let at = Instant::now();
+        let mut bound = HashSet::new();
         for delivery in deliveries {
             if delivery.owner == owner {
-                let limit = limit(snapshot, delivery.endpoint);
+                let limit = self.limit(snapshot, delivery.endpoint, at);
+                if self.is_bound(snapshot, delivery.endpoint) {
+                    bound.insert(delivery.endpoint);
+                }
                 self.scheduler.push(Queued { delivery, until, at }, limit);
             } else {
                 // Claimed before the lease was lost, and on its way until now.
                 self.release(&delivery);
             }
+        }
+        for endpoint in bound {
+            self.settle(endpoint, snapshot, at);
         }
     }
 
@@ -228,25 +294,35 @@ where
     /// Starts as many attempts as may run, in fair turns.
     fn start(&mut self, snapshot: &Arc<Snapshot>) {
         let now = Instant::now();
-        while let Some(Picked { first, more, slot }) =
-            self.scheduler.next(now, |endpoint| limit(snapshot, endpoint))
-        {
+        loop {
+            let (rates, breakers) = (&self.rates, &self.breakers);
+            let limit_of = |endpoint| limit(snapshot, rates, breakers, endpoint, now);
+            let Some(Picked { first, more, slot }) = self.scheduler.next(now, limit_of) else { return };
             let endpoint = first.delivery.endpoint;
             let Some(load) = self.load(first, more, now, snapshot) else {
-                self.scheduler.done(slot, Ended::Unsent, limit(snapshot, endpoint));
+                let limit = self.limit(snapshot, endpoint, now);
+                self.scheduler.done(slot, Ended::Unsent, limit);
                 continue;
             };
             match turn(endpoint, snapshot) {
-                Turn::Skip(next) => self.finish(skipped(&load, next), slot, snapshot),
+                Turn::Skip(next) => self.finish(skipped(&load, next), slot, Probing::default(), snapshot),
                 Turn::Send(endpoint) => {
+                    let id = endpoint.id;
+                    let probing = self.breakers.began(id);
+                    if endpoint.settings.rate_limit.is_some() {
+                        self.rates.take(id, now);
+                    }
                     let (transport, clock) = (self.transport.clone(), self.clock.clone());
-                    let snapshot = Arc::clone(snapshot);
+                    let config = Arc::clone(snapshot);
                     let mut rng = SmallRng::from_rng(&mut self.rng);
                     let copy = load.clone();
                     let task = self.attempts.spawn(async move {
-                        attempt(&load, &endpoint, &snapshot, &transport, &clock, &mut rng).await
+                        attempt(&load, &endpoint, &config, &transport, &clock, &mut rng).await
                     });
-                    self.in_flight.insert(task.id(), (copy, slot));
+                    self.in_flight.insert(task.id(), (copy, slot, probing));
+                    if self.is_bound(snapshot, id) {
+                        self.settle(id, snapshot, now);
+                    }
                 }
             }
         }
@@ -279,13 +355,13 @@ where
                 (error.id(), None)
             }
         };
-        let Some((load, slot)) = self.in_flight.remove(&task) else { return };
+        let Some((load, slot, probing)) = self.in_flight.remove(&task) else { return };
         let done = done.unwrap_or_else(|| skipped(&load, Next::Parked(AFTER_FAULT)));
-        self.finish(done, slot, snapshot);
+        self.finish(done, slot, probing, snapshot);
     }
 
     /// Ends the turn of deliveries to one endpoint.
-    fn finish(&mut self, done: Vec<Done>, slot: Slot, snapshot: &Snapshot) {
+    fn finish(&mut self, done: Vec<Done>, slot: Slot, probing: Probing, snapshot: &Snapshot) {
         let tried = done.first().and_then(|done| done.outcome.attempt.as_ref());
         let ended = match tried {
             Some(Attempt { outcome, duration, .. }) if *outcome != AttemptOutcome::Unsendable => {
@@ -293,7 +369,12 @@ where
             }
             _ => Ended::Unsent,
         };
-        let limit = limit(snapshot, slot.endpoint());
+        let (endpoint, now) = (slot.endpoint(), Instant::now());
+        self.breakers.ended(endpoint, tried.map(|attempt| &attempt.outcome), probing, snapshot, now);
+        if probing.is_probe() {
+            self.conclude(snapshot, now);
+        }
+        let limit = self.limit(snapshot, endpoint, now);
         self.scheduler.done(slot, ended, limit);
         for done in done {
             // Fails only when the recorder has ended, at a hard stop.
@@ -315,14 +396,23 @@ fn skipped(load: &Load, next: Next) -> Vec<Done> {
     load.deliveries().map(|delivery| Done::of(skip(delivery, next), delivery)).collect()
 }
 
-/// How many attempts the endpoint takes at once; what belongs to nobody any more is discarded without limit.
-fn limit(snapshot: &Snapshot, endpoint: EndpointId) -> Limit {
-    snapshot.endpoint(endpoint).map_or(
-        Limit { most: usize::MAX, is_adaptive: false, gather: None },
-        |endpoint| Limit {
-            most: endpoint.max_concurrency.into(),
-            is_adaptive: endpoint.settings.adaptive_concurrency,
-            gather: Gather::of(endpoint),
-        },
-    )
+/// How many attempts the endpoint takes at once right now; what belongs to nobody any more, or to an endpoint that is
+/// switched off, is let go without a limit of rate.
+fn limit(
+    snapshot: &Snapshot,
+    rates: &Rates,
+    breakers: &Breakers,
+    endpoint: EndpointId,
+    now: Instant,
+) -> Limit {
+    let Some(found) = snapshot.endpoint(endpoint) else {
+        return Limit { most: usize::MAX, is_adaptive: false, gather: None };
+    };
+    let most = found.max_concurrency.into();
+    let most = match found.status {
+        EndpointStatus::Active if found.settings.rate_limit.is_some() && !rates.has_slot(endpoint, now) => 0,
+        EndpointStatus::Active => breakers.limit(endpoint, most, snapshot, now),
+        EndpointStatus::Paused | EndpointStatus::Inactive => most,
+    };
+    Limit { most, is_adaptive: found.settings.adaptive_concurrency, gather: Gather::of(found) }
 }

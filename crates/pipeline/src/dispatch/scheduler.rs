@@ -139,8 +139,17 @@ impl Scheduler {
         self.timers.peek().map(|Reverse((until, _))| *until)
     }
 
+    /// Deliveries of one endpoint that wait for their turn.
+    pub(super) fn queued_for(&self, endpoint: EndpointId) -> usize {
+        self.lanes.get(&endpoint).map_or(0, Lane::queued)
+    }
+
+    /// Endpoints of which deliveries wait for their turn.
+    pub(super) fn waiting(&self) -> Vec<EndpointId> {
+        self.lanes.iter().filter(|(_, lane)| lane.queued() > 0).map(|(endpoint, _)| *endpoint).collect()
+    }
+
     /// Takes out everything queued for that endpoint; attempts in flight go on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for rate limits and the breaker"))]
     pub(super) fn take_queue(&mut self, endpoint: EndpointId) -> Vec<Queued> {
         let Some(lane) = self.lanes.get_mut(&endpoint) else { return Vec::new() };
         let taken = lane.take();

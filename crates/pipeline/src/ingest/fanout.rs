@@ -4,6 +4,7 @@ use longshore_core::endpoint::EndpointStatus;
 use longshore_core::ports::{NewDelivery, NewEvent};
 use longshore_core::{Clock, IdGenerator, Snapshot, SubscriptionId, Timestamp};
 
+use crate::dispatch::most_held;
 use crate::ledger::{Ledger, Wanted};
 
 /// The deliveries that a batch of events makes.
@@ -35,6 +36,7 @@ impl Fanout {
                     endpoint: found.endpoint.id,
                     concurrency,
                     per_request: found.endpoint.settings.events_per_request(),
+                    most: most_held(&found.endpoint.settings),
                     bytes: new.event.body.len(),
                 });
                 fanout.targets.push((index, found.subscription));

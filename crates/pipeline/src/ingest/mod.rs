@@ -27,6 +27,7 @@ use longshore_source::Status;
 use tokio::sync::{mpsc, watch};
 
 use crate::dispatch::egress::EgressRules;
+use crate::intake::Intake;
 use crate::ledger::Ledger;
 
 pub use run::{IngestError, run};
@@ -79,6 +80,8 @@ pub struct Ingest<L, C> {
     pub dispatch: mpsc::UnboundedSender<Vec<ClaimedDelivery>>,
     /// Which URLs `dynamic` events may name.
     pub rules: Arc<EgressRules>,
+    /// How much of each project is taken in.
+    pub intake: Intake,
     /// Bounds.
     pub limits: IngestLimits,
     /// The time.
@@ -93,6 +96,7 @@ impl<L, C: Clone> Clone for Ingest<L, C> {
             ledger: self.ledger.clone(),
             dispatch: self.dispatch.clone(),
             rules: Arc::clone(&self.rules),
+            intake: self.intake.clone(),
             limits: self.limits,
             clock: self.clock.clone(),
         }

@@ -60,7 +60,7 @@ pub async fn run<S: Source, L: EventLog, C: Clock>(
                 }
                 continue;
             }
-            received = source.recv(ingest.limits.batch) => match received {
+            received = receive(&mut source, &driver.origin, &ingest) => match received {
                 Ok(messages) => messages,
                 Err(error) => break Err(error.into()),
             },
@@ -85,6 +85,24 @@ pub async fn run<S: Source, L: EventLog, C: Clock>(
     };
     let closed = source.close(ingest.limits.close).await;
     ended.and(closed.map_err(IngestError::from))
+}
+
+/// Receives what the project's ingest limit has room for; until there is some, the messages stay with their broker. HTTP has
+/// counted its requests already.
+async fn receive<S: Source, L: EventLog, C: Clock>(
+    source: &mut S,
+    origin: &Origin,
+    ingest: &Ingest<L, C>,
+) -> Result<Vec<Message>, SourceError> {
+    let Some((_, project)) = origin.source else { return source.recv(ingest.limits.batch).await };
+    let limit = || ingest.config.borrow().project(project).and_then(|found| found.settings.ingest_rate_limit);
+    let Some(found) = limit() else { return source.recv(ingest.limits.batch).await };
+    let room = ingest.intake.room(project, limit, ingest.limits.batch).await;
+    let received = source.recv(room).await;
+    if let Ok(messages) = &received {
+        ingest.intake.spend(project, found, messages.len());
+    }
+    received
 }
 
 struct Driver {

@@ -32,6 +32,10 @@ pub(super) struct Lane {
     done_before: usize,
     /// Some of its deliveries wait in Postgres: until those are through, new ones queue up behind them.
     pub(super) is_spilled: bool,
+    /// It may hold no more than this, for now.
+    pub(super) cap: Option<usize>,
+    /// It may hold nothing more until then.
+    pub(super) shut_until: Option<Instant>,
 }
 
 impl Lane {
@@ -44,6 +48,8 @@ impl Lane {
             done_now: 0,
             done_before: 0,
             is_spilled: false,
+            cap: None,
+            shut_until: None,
         }
     }
 
@@ -81,6 +87,17 @@ impl Lane {
             LANE_LEAST.min(2 * usize::from(concurrency))
         };
         pace.max(least).min(most)
+    }
+
+    /// What it may hold by order, whatever its pace: as configured, and for now.
+    pub(super) fn allowed(&self, most: usize, now: Instant) -> usize {
+        let is_shut = self.shut_until.is_some_and(|until| until > now);
+        if is_shut { 0 } else { most.min(self.cap.unwrap_or(usize::MAX)) }
+    }
+
+    /// Whether there is something to remember of it while it holds nothing.
+    pub(super) fn is_bound(&self, now: Instant) -> bool {
+        self.cap.is_some() || self.shut_until.is_some_and(|until| until > now)
     }
 
     /// Whether room is about to come: something went through lately, or it is too early to tell.

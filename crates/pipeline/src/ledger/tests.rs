@@ -13,7 +13,7 @@ fn ledger(deliveries: usize) -> Ledger {
 }
 
 fn want(endpoint: EndpointId) -> Wanted {
-    Wanted { endpoint, concurrency: 5, per_request: 1, bytes: 10 }
+    Wanted { endpoint, concurrency: 5, per_request: 1, most: usize::MAX, bytes: 10 }
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn the_overdrafts_of_many_endpoints_end_at_twice_the_limits() {
 
 fn claim(project: u128, endpoint: u128) -> Claimable {
     let (endpoint, project) = (EndpointId::from_u128(endpoint), ProjectId::from_u128(project));
-    Claimable { endpoint, project, concurrency: 50, per_request: 1 }
+    Claimable { endpoint, project, concurrency: 50, per_request: 1, most: usize::MAX }
 }
 
 #[tokio::test(start_paused = true)]

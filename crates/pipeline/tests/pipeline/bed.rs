@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use longshore_core::breaker::BreakerSettings;
 use longshore_core::endpoint::{Endpoint, EndpointKey};
 use longshore_core::project::{Project, ProjectSettings};
 use longshore_core::signature::SigningKey;
@@ -13,7 +14,7 @@ use longshore_core::{
 };
 use longshore_pipeline::dispatch::{self, Dispatch, DispatchLimits, Transport};
 use longshore_pipeline::ingest::{self, Ingest, IngestLimits, Origin};
-use longshore_pipeline::{Ledger, LedgerLimits};
+use longshore_pipeline::{Intake, Ledger, LedgerLimits};
 use longshore_source::memory::{MemoryBroker, MemorySource, Publication};
 use longshore_source::{Source, Status};
 use longshore_testkit::clock::TokioClock;
@@ -51,6 +52,13 @@ pub(crate) fn endpoint(id: EndpointId) -> Endpoint {
 pub(crate) fn project(retry: RetrySchedule) -> Project {
     let settings = ProjectSettings { retry, ..ProjectSettings::default() };
     Project { settings, ..Project::new(PROJECT, "p".to_owned()) }
+}
+
+/// Three retries, and this breaker.
+pub(crate) fn guarded(breaker: BreakerSettings) -> Project {
+    let mut project = project(retries(&[5, 30, 60]));
+    project.settings.circuit_breaker = breaker;
+    project
 }
 
 pub(crate) fn retries(seconds: &[u64]) -> RetrySchedule {
@@ -106,7 +114,11 @@ impl Bed {
     }
 
     pub(crate) fn configure(&self, endpoints: Vec<Endpoint>, version: i64) {
-        let snapshot = Snapshot::new(vec![project(retries(&[5, 30, 60]))], endpoints, Vec::new());
+        self.configure_project(project(retries(&[5, 30, 60])), endpoints, version);
+    }
+
+    pub(crate) fn configure_project(&self, project: Project, endpoints: Vec<Endpoint>, version: i64) {
+        let snapshot = Snapshot::new(vec![project], endpoints, Vec::new());
         self.database.set_config_version(version);
         self.config.send_replace(Arc::new(snapshot.at_version(version)));
     }
@@ -162,12 +174,15 @@ impl Bed {
             rng: SmallRng::seed_from_u64(seed),
         };
         let dispatch = tokio::spawn(dispatch::run(dispatch, stop.clone(), hard.clone()));
+        let intake = Intake::new();
+        tokio::spawn(intake.clone().run(Arc::new(store.clone()), stop.clone()));
         let ingest = Ingest {
             log: Arc::new(store.clone()),
             config: self.config.subscribe(),
             ledger: ledger.clone(),
             dispatch: sender,
             rules: Arc::default(),
+            intake: intake.clone(),
             limits: IngestLimits {
                 batch: NonZeroUsize::new(50).unwrap(),
                 hold_replies: 5 * SECOND,

@@ -222,3 +222,30 @@ async fn only_json_is_taken() {
     producer.send(&request("POST", PATH, &[KEY, "content-encoding: gzip"], "{}")).await;
     producer.reply().await.assert_failed(415, "`content-encoding` is not supported: send the body as it is");
 }
+
+#[tokio::test]
+async fn a_project_above_its_limit_is_told_when_to_come_again_and_below_it_how_it_stands() {
+    let mut server = serve(config()).await;
+    let rate = |reply: &crate::support::Reply| {
+        ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"]
+            .map(|name| reply.header(name).map(str::to_owned))
+    };
+    for path in [PATH.to_owned(), format!("{PATH}/batch")] {
+        let mut producer = server.connect().await;
+        let json = "content-type: application/json";
+        producer.send(&request("POST", &path, &["authorization: Bearer fast", json], "{}")).await;
+
+        let reply = producer.reply().await;
+        reply.assert_failed(429, "exceeded rate limit");
+        assert_eq!(rate(&reply), ["100", "0", "60", "7"].map(|value| Some(value.to_owned())));
+    }
+
+    let mut producer = server.connect().await;
+    producer.send(&request("POST", PATH, &["authorization: Bearer slow"], "{}")).await;
+    server.one().await.ack.ack(Receipt::default());
+
+    let reply = producer.reply().await;
+    assert_eq!(reply.status, 201);
+    let told = [Some("100"), Some("41"), Some("36"), None].map(|value| value.map(str::to_owned));
+    assert_eq!(rate(&reply), told);
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use longshore_source::{Message, Receipt, Source as _};
-use longshore_source_http::{Admission, Denied, Gate, HttpIngestConfig, HttpSource, routes};
+use longshore_source_http::{Admission, Denied, Gate, HttpIngestConfig, HttpSource, Rate, routes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -25,7 +25,17 @@ impl Gate for TestGate {
     fn admit(&self, project: &str, bearer: Option<&str>) -> Result<Admission, Denied> {
         match (bearer, project) {
             (Some("down"), _) => Err(Denied::Unavailable),
-            (Some("good"), "acme") => Ok(Admission { project: PROJECT, max_body_bytes: BODY_LIMIT }),
+            (Some("good"), "acme") => {
+                Ok(Admission { project: PROJECT, max_body_bytes: BODY_LIMIT, rate: None })
+            }
+            (Some("fast"), "acme") => Err(Denied::Limited {
+                rate: Rate { limit: 100, remaining: 0, reset_seconds: 60 },
+                retry_after: 7,
+            }),
+            (Some("slow"), "acme") => {
+                let rate = Some(Rate { limit: 100, remaining: 41, reset_seconds: 36 });
+                Ok(Admission { project: PROJECT, max_body_bytes: BODY_LIMIT, rate })
+            }
             (Some("good"), "other") => Err(Denied::Forbidden),
             (Some("good"), _) => Err(Denied::UnknownProject),
             _ => Err(Denied::Unauthenticated),
@@ -220,6 +230,6 @@ impl Reply {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.json(), serde_json::json!({ "status": false, "message": message }));
         assert_eq!(self.header("content-type"), Some("application/json"));
-        assert_eq!(self.header("retry-after").is_some(), status == 503, "{self:?}");
+        assert_eq!(self.header("retry-after").is_some(), [429, 503].contains(&status), "{self:?}");
     }
 }

@@ -29,6 +29,16 @@ pub enum Op {
     Record,
     /// `DeliveryQueue::resign`.
     Resign,
+    /// `RateLanes::take_slots`.
+    TakeSlots,
+    /// `RateLanes::take_tokens`.
+    TakeTokens,
+    /// `BreakerBoard::breaker_changes`.
+    BreakerChanges,
+    /// `BreakerBoard::watch` and `BreakerBoard::count`.
+    Count,
+    /// `BreakerBoard::shift`.
+    Shift,
 }
 
 /// What happens to one call.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_core::breaker::BreakerState;
 use longshore_core::ports::{DynamicEndpoint, QuarantinedMessage};
 use longshore_core::{
     Attempt, DeliveryId, DeliveryState, EndpointId, Event, EventId, ProcessId, ProjectId, QuarantineId,
@@ -53,6 +54,27 @@ struct Process {
     oldest: DeliveryId,
 }
 
+/// The timeline of an endpoint with a rate limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateLane {
+    pub(super) spacing: Duration,
+    pub(super) next_at: Timestamp,
+}
+
+/// A breaker and what each process counted under it.
+#[derive(Clone, Debug)]
+pub(super) struct StoredBreaker {
+    pub(super) project: ProjectId,
+    pub(super) state: BreakerState,
+    pub(super) trips: u32,
+    pub(super) version: i64,
+    pub(super) until: Timestamp,
+    pub(super) closed_at: Option<Timestamp>,
+    pub(super) changed_at: Timestamp,
+    /// Requests, failures and when they were counted.
+    pub(super) counts: HashMap<ProcessId, (u32, u32, Timestamp)>,
+}
+
 #[derive(Debug)]
 pub(super) struct Tables {
     pub(super) events: BTreeMap<EventId, StoredEvent>,
@@ -71,6 +93,11 @@ pub(super) struct Tables {
     pub(super) id_window: (Timestamp, Timestamp),
     pub(super) config_version: i64,
     pub(super) snapshot: Arc<Snapshot>,
+    pub(super) lanes: HashMap<EndpointId, RateLane>,
+    /// From when on each project's budget owes nothing.
+    pub(super) budgets: HashMap<ProjectId, Timestamp>,
+    pub(super) breakers: HashMap<EndpointId, StoredBreaker>,
+    pub(super) breaker_version: i64,
     processes: HashMap<ProcessId, Process>,
     /// When each process that is no more lost its claims.
     ended: HashMap<ProcessId, Timestamp>,
@@ -92,6 +119,10 @@ impl Default for Tables {
             id_window: (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX)),
             config_version: 1,
             snapshot: Arc::default(),
+            lanes: HashMap::new(),
+            budgets: HashMap::new(),
+            breakers: HashMap::new(),
+            breaker_version: 0,
             processes: HashMap::new(),
             ended: HashMap::new(),
             next_process: 1,

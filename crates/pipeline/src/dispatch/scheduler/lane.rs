@@ -223,6 +223,10 @@ impl Lane {
         Some(first.delivery.event.project)
     }
 
+    pub(super) fn queued(&self) -> usize {
+        self.fresh.len() + self.retries.len()
+    }
+
     pub(super) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
     }
