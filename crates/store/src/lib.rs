@@ -13,6 +13,8 @@
 //! | [`migrate`] | the schema's version |
 //! | `event_log` | ingest's transaction |
 //! | `delivery_queue` | claims, outcomes |
+//! | `lanes` | deliveries in order: entering and leaving |
+//! | [`stopped`] | what stops in order, for people; the upkeep of lanes |
 //! | `lease` | this process's lease and the burial of dead ones |
 //! | [`offsets`] | how far the logs of a source are stored |
 //! | [`quarantine`] | quarantined messages: list, show, discard, replay |
@@ -29,6 +31,7 @@ pub mod admin;
 pub mod api_keys;
 mod bodies;
 mod checkout;
+mod claimed;
 pub mod connect;
 mod delivery_queue;
 pub mod directory;
@@ -36,6 +39,7 @@ pub mod endpoints;
 mod error;
 mod event_log;
 pub mod feed;
+mod lanes;
 mod lease;
 pub mod migrate;
 pub mod offsets;
@@ -46,6 +50,7 @@ pub mod reseal;
 mod rows;
 pub mod seal;
 pub mod status;
+pub mod stopped;
 
 pub use api_keys::ApiKeyHasher;
 pub use connect::{Settings, Store, connect};
@@ -56,3 +61,4 @@ pub use quarantine::{
 };
 pub use seal::Keys;
 pub use status::{SourceReport, SourceStatus, SourceStatusFilter, StoredSourceStatus};
+pub use stopped::StoppedDelivery;

@@ -9,6 +9,7 @@
 //! owner and a lease of its own.
 
 mod faults;
+mod lanes;
 mod log;
 mod queue;
 mod replay;

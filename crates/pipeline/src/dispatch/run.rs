@@ -79,7 +79,7 @@ where
         config: config.clone(),
         lease: lease.clone(),
         due,
-        claimed: claimed_sender,
+        claimed: claimed_sender.clone(),
         poll: limits.poll,
         stop: claims_stop.clone(),
     };
@@ -89,7 +89,10 @@ where
         ledger: ledger.clone(),
         done,
         due: due_sender,
+        claimed: claimed_sender,
+        config: config.clone(),
         gather: limits.gather,
+        stop: stop.clone(),
         hard: hard.clone(),
     };
     let mut recording = JoinSet::new();

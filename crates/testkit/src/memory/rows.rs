@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::ports::{DynamicEndpoint, QuarantinedMessage};
+use longshore_core::ports::{DynamicEndpoint, LanePlace, QuarantinedMessage};
 use longshore_core::{
-    Attempt, DeliveryId, DeliveryState, EndpointId, Event, EventId, ProcessId, ProjectId, QuarantineId,
-    Snapshot, SourceId, SubscriptionId, Timestamp,
+    Attempt, DeliveryId, DeliveryState, EndpointId, Event, EventId, LaneId, ProcessId, ProjectId,
+    QuarantineId, Snapshot, SourceId, SubscriptionId, Timestamp,
 };
+
+use super::lanes::Lane;
 
 /// A stored event.
 #[derive(Clone, Debug)]
@@ -38,6 +40,10 @@ pub struct StoredDelivery {
     pub owner: Option<ProcessId>,
     /// From when on anybody may claim it; `None` while it has no row in the schedule.
     pub due_at: Option<Timestamp>,
+    /// Its place in a lane.
+    pub place: Option<LanePlace>,
+    /// Whether it was given up and its lane goes on without it.
+    pub is_aside: bool,
     /// Attempts on record, in order; with those whose outcome was refused because the claim was lost.
     pub history: Vec<Attempt>,
     /// Under whose claim each attempt of `history` was made.
@@ -57,6 +63,7 @@ struct Process {
 pub(super) struct Tables {
     pub(super) events: BTreeMap<EventId, StoredEvent>,
     pub(super) deliveries: BTreeMap<DeliveryId, StoredDelivery>,
+    pub(super) lanes: HashMap<LaneId, Lane>,
     pub(super) quarantined: BTreeMap<QuarantineId, QuarantinedMessage>,
     pub(super) dynamic: BTreeMap<EndpointId, DynamicEndpoint>,
     /// Digests of messages, with the day they were last seen on.
@@ -82,6 +89,7 @@ impl Default for Tables {
         Self {
             events: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            lanes: HashMap::new(),
             quarantined: BTreeMap::new(),
             dynamic: BTreeMap::new(),
             identities: HashMap::new(),
