@@ -19,6 +19,8 @@ mod http;
 mod mapping;
 #[path = "pipeline/model.rs"]
 mod model;
+#[path = "pipeline/ordering.rs"]
+mod ordering;
 #[path = "pipeline/replaying.rs"]
 mod replaying;
 #[path = "pipeline/stopping.rs"]

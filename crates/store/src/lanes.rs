@@ -86,10 +86,7 @@ pub(crate) async fn leave(
     }
     let discarded = Columns::of(outcomes, |next| next == Next::Discarded);
     if !discarded.lane.is_empty() {
-        sqlx::query_file!("queries/discard_behind.sql", &discarded.lane, &discarded.delivery)
-            .execute(&mut *connection)
-            .await
-            .map_err(sort)?;
+        discard_behind(&mut *connection, &discarded).await?;
     }
     let (rows, has_due) = advance(&mut *connection, &leaving.lane, &leaving.owner, lease).await?;
     recorded.has_due = has_due;
@@ -109,6 +106,24 @@ pub(crate) async fn leave(
     };
     recorded.claimed = rows.into_iter().map(ClaimedDelivery::try_from).collect::<Result<_, _>>()?;
     Ok(())
+}
+
+/// What waits behind discarded heads goes the same way, a thousand of each lane at most.
+async fn discard_behind(connection: &mut PgConnection, heads: &Columns) -> Result<(), StoreError> {
+    let taken = sqlx::query_file!("queries/discard_behind.sql", &heads.lane, &heads.delivery)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(sort)?;
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let (projects, ids): (Vec<Uuid>, Vec<Uuid>) =
+        taken.into_iter().map(|row| (row.project_id, row.delivery_id)).unzip();
+    sqlx::query_file!("queries/finish_behind.sql", &projects, &ids)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(sort)
 }
 
 /// Locks the rows of lanes, each once and sorted.

@@ -26,6 +26,7 @@ mod kills;
 mod lengths;
 mod load;
 mod neighbours;
+mod ordering;
 mod outages;
 mod poison;
 mod reconcile;

@@ -114,6 +114,7 @@ async fn the_hot_statements_use_their_indexes() {
         ("enter", include_str!("../../queries/enter_lanes.sql"), ["NULL"; 13].join(", ")),
         ("aside", include_str!("../../queries/set_aside.sql"), ["NULL"; 3].join(", ")),
         ("discard", include_str!("../../queries/discard_behind.sql"), "NULL, NULL".to_owned()),
+        ("finish", include_str!("../../queries/finish_behind.sql"), "NULL, NULL".to_owned()),
         ("advance", include_str!("../../queries/advance_lanes.sql"), "NULL, NULL, 30".to_owned()),
         ("take", include_str!("../../queries/take_heads.sql"), "NULL, NULL".to_owned()),
         ("heads", include_str!("../../queries/find_heads.sql"), ["NULL"; 3].join(", ")),
