@@ -102,10 +102,14 @@ async fn an_event_without_the_key_waits_for_nobody() {
     publish(&bed, 0, Some("a"));
     publish(&bed, 1, Some("a"));
     (2..5).for_each(|n| publish(&bed, n, None));
-    bed.script.wait_for(4).await;
-
-    assert_eq!(bed.script.most_to(&host(A)), 4);
     bed.until(DeliveryState::Success, 5).await;
+
+    let calls = bed.script.calls_to(&host(A));
+    let at = |n| calls.iter().find(|call| number(call) == n).unwrap().at;
+    assert!(at(1) - at(0) >= 5 * SECOND);
+    assert!(at(2) < at(1) && bed.script.most_to(&host(A)) > 1, "{calls:?}");
+    let in_lanes = bed.database.deliveries().iter().filter(|row| row.place.is_some()).count();
+    assert_eq!(in_lanes, 2);
 }
 
 #[tokio::test(start_paused = true)]

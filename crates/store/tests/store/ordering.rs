@@ -397,7 +397,7 @@ async fn what_enters_while_others_leave_is_neither_stuck_nor_out_of_order() {
         )
     };
     let (in_one, in_other, (), ()) =
-        tokio::time::timeout(Duration::from_secs(120), work).await.expect("a lane is stuck");
+        tokio::time::timeout(Duration::from_secs(120), Box::pin(work)).await.expect("a lane is stuck");
 
     let done = done.into_inner().unwrap();
     assert_eq!(done.iter().collect::<HashSet<_>>().len(), wanted, "one was delivered twice");

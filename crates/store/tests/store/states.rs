@@ -33,7 +33,7 @@ async fn bring(bed: &Bed, store: &Store, state: DeliveryState) -> ClaimedDeliver
         DeliveryState::Failure => attempted(&delivery, Next::Failure),
         DeliveryState::Discarded => skipped(&delivery, Next::Discarded),
     };
-    assert_eq!(record(&store, &[next]).await, 0);
+    assert_eq!(record(store, &[next]).await, 0);
     assert_eq!(bed.state(delivery.id).await, state.as_str());
     delivery
 }
