@@ -1,7 +1,8 @@
 //! Ids: 128 bits, time-ordered, ULID text outside, [`Uuid`] inside.
 //!
 //! The first 48 bits are milliseconds since the Unix epoch (the ULID layout), so that keys land on the
-//! right edge of a b-tree, rows can be partitioned by id, and a list sorted by id is sorted by time.
+//! right edge of a b-tree, rows can be partitioned by id, and a list sorted by id is sorted by time. Ids made by a
+//! generator go on with ten bits of microseconds.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +18,9 @@ use crate::clock::Timestamp;
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const RANDOM_BITS: u32 = 80;
 const RANDOM_MASK: u128 = (1 << RANDOM_BITS) - 1;
+/// Of the 80 bits, the first ten count microseconds within the millisecond in ids that a generator made.
+const CHANCE_BITS: u32 = 70;
+const CHANCE_MASK: u128 = (1 << CHANCE_BITS) - 1;
 
 /// Why a text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +127,8 @@ id! {
     QuarantineId,
     /// Id of an API key.
     ApiKeyId,
+    /// Id of a lane: deliveries of one subscription with one key, kept in order. Not of a time.
+    LaneId,
     /// Id of one run of one Longshore process: the owner of claims. A restart gets a new one.
     ProcessId,
 }
@@ -172,6 +178,24 @@ impl SubscriptionId {
     }
 }
 
+impl LaneId {
+    /// The lane of a key within a subscription, the same in every process. Frozen: changing this splits lanes that hold
+    /// deliveries during an upgrade.
+    #[must_use]
+    pub fn derive(subscription: SubscriptionId, key: &str) -> Self {
+        Self(digest(&[b"lane", &subscription.0.to_be_bytes(), key.as_bytes()]))
+    }
+}
+
+impl DeliveryId {
+    /// Where it stands among all deliveries: the microsecond in which its id was made, no two of one generator being
+    /// of the same. Below 2^53 until the year 2255, so that any language reads it exactly.
+    #[must_use]
+    pub const fn sequence(self) -> u64 {
+        tick(self.0)
+    }
+}
+
 /// The identity of a message whose position alone cannot be an id: 128 bits over `parts`, each length-prefixed.
 ///
 /// Frozen: changing this causes duplicates for messages redelivered across an upgrade.
@@ -213,16 +237,15 @@ impl IdGenerator {
         Self { state: Mutex::new(State { last: time_bits(start), rng: Box::new(rng) }) }
     }
 
-    /// The next 128 bits: greater than all before, and of the time `at` unless that would go backwards.
+    /// The next 128 bits: greater than all before, and of the time `at` unless that microsecond is taken: then of the
+    /// first free one after it. The last 70 bits are random.
     pub fn next(&self, at: Timestamp) -> u128 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = time_bits(at) | (random_bits(&mut *state.rng) & RANDOM_MASK);
-        state.last = if fresh >> RANDOM_BITS > state.last >> RANDOM_BITS {
-            fresh
-        } else {
-            // Same or earlier millisecond: step by a random amount, so that ids stay hard to guess.
-            state.last + 1 + u128::from(state.rng.next_u32())
-        };
+        let wanted = u64::try_from(at.as_micros()).unwrap_or(0);
+        let micros = wanted.max(tick(state.last) + 1);
+        let time = time_bits(Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)));
+        let within = u128::from(micros % 1_000) << CHANCE_BITS;
+        state.last = time | within | (random_bits(&mut *state.rng) & CHANCE_MASK);
         state.last
     }
 
@@ -260,6 +283,14 @@ fn random_bits(rng: &mut dyn RngCore) -> u128 {
 fn time_bits(at: Timestamp) -> u128 {
     let millis = u64::try_from(at.as_millis()).unwrap_or(0).min((1 << 48) - 1);
     u128::from(millis) << RANDOM_BITS
+}
+
+/// The microseconds since the epoch in an id's first 58 bits.
+const fn tick(bits: u128) -> u64 {
+    let millis = (bits >> RANDOM_BITS) as u64;
+    // Ids made before these bits counted anything may have more here.
+    let within = ((bits >> CHANCE_BITS) & 1_023) as u64;
+    millis * 1_000 + if within > 999 { 999 } else { within }
 }
 
 fn to_text(bits: u128) -> [u8; 26] {
@@ -331,6 +362,27 @@ mod tests {
         assert_eq!(of(&[first, first + 1]).to_string(), "01HF7YAT0097FW2KE8WX3693CW");
     }
 
+    #[test]
+    fn an_id_is_of_the_microsecond_it_was_made_in_or_the_next_that_is_free() {
+        let ids = IdGenerator::new(Timestamp::EPOCH, StdRng::seed_from_u64(1));
+        let at = Timestamp::from_micros(1_700_000_000_123_998);
+
+        let sequences: Vec<u64> =
+            (0..4).map(|_| ids.delivery(at).sequence() - 1_700_000_000_000_000).collect();
+
+        assert_eq!(sequences, [123_998, 123_999, 124_000, 124_001]);
+    }
+
+    #[test]
+    fn a_lane_is_one_key_of_one_subscription() {
+        let one = SubscriptionId::from_u128(1);
+
+        assert_eq!(LaneId::derive(one, "a"), LaneId::derive(one, "a"));
+        assert_eq!(LaneId::derive(one, "a").to_string(), "01C0NGZ75A0WX1YBX4FJ1MTQVS");
+        assert_ne!(LaneId::derive(one, "a"), LaneId::derive(one, "b"));
+        assert_ne!(LaneId::derive(one, "a"), LaneId::derive(SubscriptionId::from_u128(2), "a"));
+    }
+
     proptest! {
         #[test]
         fn text_round_trips(bits: u128) {
@@ -355,6 +407,8 @@ mod tests {
                 let next = ids.next(Timestamp::from_millis(now));
                 prop_assert!(next > last);
                 prop_assert!(watermark <= next);
+                let (before, after) = (DeliveryId::from_u128(last).sequence(), DeliveryId::from_u128(next).sequence());
+                prop_assert!(before < after && after < 1 << 53);
                 last = next;
             }
         }

@@ -52,7 +52,7 @@ pub use delivery::DeliveryState;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use event::{Event, EventKind, Headers};
 pub use ids::{
-    ApiKeyId, AttemptId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, ProcessId, ProjectId,
+    ApiKeyId, AttemptId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, ProcessId, ProjectId,
     QuarantineId, SourceId, SubscriptionId,
 };
 pub use mapping::Mapping;

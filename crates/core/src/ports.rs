@@ -16,7 +16,7 @@ use crate::attempt::Attempt;
 use crate::clock::Timestamp;
 use crate::event::{Event, Headers};
 use crate::ids::{
-    DeliveryId, EndpointId, EventId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
+    DeliveryId, EndpointId, EventId, LaneId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
 };
 use crate::quarantine::{MessageFacts, Reason};
 use crate::snapshot::Snapshot;
@@ -91,6 +91,8 @@ pub struct NewDelivery {
     pub subscription: Option<SubscriptionId>,
     /// Whether it is kept in memory by this process (claimed) or waits in Postgres (spilled).
     pub hand_over: bool,
+    /// The lane at whose end it waits for its turn; such a delivery is not handed over.
+    pub lane: Option<LaneId>,
 }
 
 /// A message that cannot become an event, kept with its raw bytes.
@@ -294,6 +296,26 @@ pub struct ClaimedDelivery {
     pub scheduled: bool,
     /// Who owned it when it was claimed; a record by anyone else is refused.
     pub owner: ProcessId,
+    /// Its place in a lane; `None` when it goes out in no order.
+    pub place: Option<LanePlace>,
+}
+
+impl ClaimedDelivery {
+    /// A number below 2^53 that grows in the order in which events were taken in, the same at every attempt: strictly
+    /// within a lane and within one process, and as the processes' clocks do between them.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.place.map_or_else(|| self.id.sequence(), |place| place.sequence)
+    }
+}
+
+/// Where a delivery stands in its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LanePlace {
+    /// The lane.
+    pub lane: LaneId,
+    /// Grows from each delivery of the lane to the next.
+    pub sequence: u64,
 }
 
 /// How many due deliveries of an endpoint this process has room for.
@@ -327,6 +349,21 @@ pub enum Next {
     Discarded,
     /// Not sent now: back to Postgres to wait, no attempt counted.
     Parked(Duration),
+    /// Given up for now, and its lane waits: until somebody resends or discards it.
+    Blocked,
+    /// Given up for now, and its lane goes on without it: it waits until somebody resends or discards it.
+    SetAside,
+}
+
+impl Next {
+    /// Whether the delivery gives up its place in its lane, so that the next one has its turn.
+    #[must_use]
+    pub const fn leaves_lane(self) -> bool {
+        match self {
+            Self::Success | Self::Failure | Self::Discarded | Self::SetAside => true,
+            Self::RetryAfter(_) | Self::Parked(_) | Self::Blocked => false,
+        }
+    }
 }
 
 /// What a process did with a claimed delivery.
@@ -350,6 +387,19 @@ pub struct Outcome {
     pub attempt: Option<Attempt>,
     /// Where the delivery goes from here.
     pub next: Next,
+    /// The lane it stands in.
+    pub lane: Option<LaneId>,
+}
+
+/// What came of recording outcomes.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Outcomes that were refused because the claim was lost.
+    pub refused: usize,
+    /// The next deliveries of their lanes, claimed for the recorder.
+    pub claimed: Vec<ClaimedDelivery>,
+    /// Whether deliveries became due whose turn it is now and which the recorder did not get.
+    pub has_due: bool,
 }
 
 /// The deliveries of a process: those it holds, those it can take, and those it is done with.
@@ -384,12 +434,19 @@ pub trait DeliveryQueue: Send + Sync + 'static {
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<ClaimedDelivery>, StoreError>> + Send;
 
-    /// Records outcomes in one transaction and returns how many were refused because the claim was lost.
-    /// Repeating a call whose result is unknown is safe.
+    /// Records outcomes in one transaction. Repeating a call whose result is unknown is safe.
+    ///
+    /// When a delivery leaves its lane it is the next one's turn, in the same transaction: that one is claimed for the
+    /// recorder for at most `lease`, unless others of the endpoint wait for their turn already or `lease` is zero:
+    /// then it is due behind them.
     ///
     /// # Errors
     /// [`StoreError`]: nothing is known to be recorded.
-    fn record(&self, outcomes: &[Outcome]) -> impl Future<Output = Result<usize, StoreError>> + Send;
+    fn record(
+        &self,
+        outcomes: &[Outcome],
+        lease: Duration,
+    ) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
 
     /// Gives this process's lease back: whatever it still holds is due at once for everybody else.
     ///

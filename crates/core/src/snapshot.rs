@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Target};
 use crate::filter::Semantics;
-use crate::ids::{EndpointId, ProjectId, SubscriptionId};
+use crate::ids::{EndpointId, LaneId, ProjectId, SubscriptionId};
 use crate::project::Project;
 use crate::retry::RetrySchedule;
 use crate::subscription::Subscription;
@@ -41,6 +41,8 @@ pub struct Match {
     pub endpoint: Arc<Endpoint>,
     /// Why; `None` when the event named the endpoint and it has no subscription.
     pub subscription: Option<SubscriptionId>,
+    /// The lane in which it waits for its turn; `None` when it goes out in no order.
+    pub lane: Option<LaneId>,
 }
 
 impl Snapshot {
@@ -188,7 +190,8 @@ impl Snapshot {
     ///   has to be added first ([`Self::with_dynamic`]).
     ///
     /// Sorted by endpoint for `fanout` and by subscription otherwise. The body is parsed at most once, and only
-    /// when a filter asks about it; a body that is not JSON matches no filter over it.
+    /// when a filter asks about it or a key of an ordered subscription is in it; a body that is not JSON matches no
+    /// filter over it and has no key.
     #[must_use]
     pub fn matches(&self, event: &Event) -> Vec<Match> {
         let Some(index) = self.indexes.get(&event.project) else {
@@ -201,9 +204,9 @@ impl Snapshot {
         let documents = Documents::new(event, semantics);
         match &event.target {
             Target::Single(endpoint) => {
-                self.of_named(index, *endpoint, event, |wanted| documents.pass(wanted))
+                self.of_named(index, *endpoint, event, &documents, |wanted| documents.pass(wanted))
             }
-            Target::Dynamic(endpoint) => self.of_named(index, *endpoint, event, |_| true),
+            Target::Dynamic(endpoint) => self.of_named(index, *endpoint, event, &documents, |_| true),
             Target::Fanout(owner) => index
                 .endpoints_of(owner)
                 .iter()
@@ -211,7 +214,7 @@ impl Snapshot {
                 .flat_map(|endpoint| {
                     wanting(index.subscriptions_of(endpoint.id), event)
                         .filter(|subscription| documents.pass(subscription))
-                        .map(|subscription| matched(endpoint, Some(subscription.id)))
+                        .map(|subscription| matched(endpoint, subscription, &documents))
                 })
                 .collect(),
             Target::Broadcast => self.of_all(index, event, &documents),
@@ -223,6 +226,7 @@ impl Snapshot {
         index: &ProjectIndex,
         endpoint: EndpointId,
         event: &Event,
+        documents: &Documents<'_>,
         mut passes: impl FnMut(&Subscription) -> bool,
     ) -> Vec<Match> {
         let Some(endpoint) =
@@ -232,11 +236,11 @@ impl Snapshot {
         };
         let subscriptions = index.subscriptions_of(endpoint.id);
         if subscriptions.is_empty() {
-            return vec![matched(endpoint, None)];
+            return vec![Match { endpoint: Arc::clone(endpoint), subscription: None, lane: None }];
         }
         wanting(subscriptions, event)
             .filter(|subscription| passes(subscription))
-            .map(|subscription| matched(endpoint, Some(subscription.id)))
+            .map(|subscription| matched(endpoint, subscription, documents))
             .collect()
     }
 
@@ -252,7 +256,7 @@ impl Snapshot {
             }
             if let Some(endpoint) = self.endpoints.get(&subscription.endpoint) {
                 served.insert(endpoint.id);
-                matches.push(matched(endpoint, Some(subscription.id)));
+                matches.push(matched(endpoint, subscription, documents));
             }
         }
         matches
@@ -268,8 +272,12 @@ fn wanting<'s>(
     })
 }
 
-fn matched(endpoint: &Arc<Endpoint>, subscription: Option<SubscriptionId>) -> Match {
-    Match { endpoint: Arc::clone(endpoint), subscription }
+fn matched(endpoint: &Arc<Endpoint>, subscription: &Subscription, documents: &Documents<'_>) -> Match {
+    Match {
+        endpoint: Arc::clone(endpoint),
+        subscription: Some(subscription.id),
+        lane: documents.lane(subscription),
+    }
 }
 
 #[cfg(test)]

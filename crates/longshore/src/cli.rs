@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use longshore_core::quarantine::Reason;
-use longshore_core::{QuarantineId, duration};
+use longshore_core::{LaneId, QuarantineId, duration};
 
 use crate::config::Role;
 use crate::config::load::{Flag, Inputs};
@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// Messages that could become no event: looks at them, sends them again, discards them.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// What stopped in an ordered delivery: looks at it, tries it again, gives it up.
+    #[command(subcommand)]
+    Lanes(LanesCommand),
     /// Looks at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -234,6 +237,47 @@ pub(crate) struct QuarantineFilterArgs {
     /// Received longer ago than this, e.g. `7d`.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) older_than: Option<Duration>,
+}
+
+/// `lanes …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum LanesCommand {
+    /// Lists deliveries that used up their attempts and wait for somebody: each is a line, with its lane.
+    ///
+    /// `blocked`: its lane waits for it. `parked`: its lane goes on without it.
+    List(LanesListArgs),
+    /// Tries what lanes stopped at again, with all attempts. What was parked comes out of order.
+    Resume {
+        #[command(flatten)]
+        selection: LanesSelection,
+    },
+    /// Gives up what lanes stopped at, as discarded; the lanes go on with what is behind.
+    Discard {
+        #[command(flatten)]
+        selection: LanesSelection,
+    },
+}
+
+/// `lanes list`
+#[derive(Debug, Args)]
+pub(crate) struct LanesListArgs {
+    /// Of this project: its name or id.
+    #[arg(long)]
+    pub(crate) project: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: u32,
+    /// One JSON object per line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which lanes are meant.
+#[derive(Debug, Args)]
+pub(crate) struct LanesSelection {
+    /// Lanes, as `list` prints them.
+    #[arg(value_name = "LANE", required = true)]
+    pub(crate) lanes: Vec<LaneId>,
 }
 
 impl Cli {

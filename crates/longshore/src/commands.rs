@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod endpoints;
 mod keys;
+mod lanes;
 mod migrate;
 mod quarantine;
 mod serve;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
         Command::Apply(args) => block_on(apply::run(&args, &load(inputs)?.config)),
         Command::Sources(args) => block_on(sources::run(&args, &load(inputs)?.config)),
         Command::Quarantine(command) => block_on(quarantine::run(command, load(inputs)?.config)),
+        Command::Lanes(command) => block_on(lanes::run(&command, &load(inputs)?.config)),
         Command::Config(command) => config::run(&command, inputs),
         Command::Completions { shell } => {
             completions::run(shell);

@@ -1,16 +1,33 @@
-//! Partitions created ahead and dropped by retention, and old breakers swept, on a slow clock.
+//! Partitions created ahead and dropped by retention, old breakers swept, lanes tended, on slow clocks.
 
 use std::time::Duration;
 
 use longshore_store::Store;
 use longshore_store::partitions::Retention;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// How often it looks. Partitions exist days ahead, so that a missed look does no harm.
 const EVERY: Duration = Duration::from_secs(1_800);
 /// How long closed breakers, and the events of all, are kept.
 const BREAKERS: Duration = Duration::from_secs(7 * 86_400);
+
+/// How long a lane is remembered in which nothing waits. As long as the clocks of processes differ by less, the numbers of
+/// its deliveries go on growing when it comes again.
+const IDLE_LANE: Duration = Duration::from_secs(3_600);
+/// How often lanes are looked at that wait for somebody although their subscription keeps no order any more.
+const FREE_LANES_EVERY: Duration = Duration::from_secs(10);
+
+/// Lets lanes go on that changes of subscriptions left blocked, until `stop`.
+pub(crate) async fn free_lanes(store: Store, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(FREE_LANES_EVERY)).await.is_some() {
+        match store.free_unordered_lanes().await {
+            Ok(0) => {}
+            Ok(lanes) => info!(lanes, "lanes go on: their subscriptions keep no order any more"),
+            Err(error) => warn!(%error, "blocked lanes not looked at; trying again later"),
+        }
+    }
+}
 
 /// Runs until `stop`. Only the control plane drops; everybody creates, so that the data plane goes on for as long as it
 /// must without a control plane.
@@ -24,6 +41,10 @@ pub(crate) async fn run(store: Store, retention: Retention, drops: bool, stop: C
         }
         if drops && let Err(error) = store.sweep_breakers(BREAKERS).await {
             warn!(%error, "old breakers not swept; trying again later");
+        }
+        // After retention: it may have taken the head of a lane.
+        if let Err(error) = store.tend_lanes(IDLE_LANE).await {
+            warn!(%error, "lanes not tended; trying again later");
         }
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
             return;

@@ -74,6 +74,11 @@ async fn start(
         maintenance::run(upkeep, retention, role.has_control(), hard).await;
         Ok(())
     });
+    let (freed, hard) = (store.clone(), tasks.stop().hard.clone());
+    tasks.spawn("lanes", Stage::Support, async move {
+        maintenance::free_lanes(freed, hard).await;
+        Ok(())
+    });
     let (pinged, hard, pinger) = (store.clone(), tasks.stop().hard.clone(), health.clone());
     tasks.spawn("database check", Stage::Support, async move {
         ops::watch_database(pinged, pinger, hard).await;

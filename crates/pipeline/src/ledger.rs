@@ -10,7 +10,7 @@ mod lane;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ pub struct Ledger {
 struct Shared {
     account: Mutex<Account>,
     room: Notify,
+    due: Notify,
     ids: Arc<IdGenerator>,
     limits: LedgerLimits,
 }
@@ -54,6 +55,8 @@ struct Account {
     lanes: HashMap<EndpointId, Lane>,
     /// Fresh deliveries that exist in the database only as claimed by this process, or are about to.
     fresh: BTreeSet<DeliveryId>,
+    /// Endpoints for which something was stored that is due at once.
+    due: HashSet<EndpointId>,
 }
 
 /// What ingest wants to hand over.
@@ -67,6 +70,8 @@ pub(crate) struct Wanted {
     /// What it may hold at most, by its rate limit.
     pub(crate) most: usize,
     pub(crate) bytes: usize,
+    /// Whether it waits for its turn in a lane: then it needs no room now.
+    pub(crate) is_laned: bool,
 }
 
 /// What is to be claimed of an endpoint.
@@ -99,7 +104,15 @@ impl Ledger {
     /// An empty account. `ids` makes the deliveries' ids.
     #[must_use]
     pub fn new(limits: LedgerLimits, ids: Arc<IdGenerator>) -> Self {
-        Self { shared: Arc::new(Shared { account: Mutex::default(), room: Notify::new(), ids, limits }) }
+        Self {
+            shared: Arc::new(Shared {
+                account: Mutex::default(),
+                room: Notify::new(),
+                due: Notify::new(),
+                ids,
+                limits,
+            }),
+        }
     }
 
     /// The generator of every id this process makes.
@@ -133,6 +146,10 @@ impl Ledger {
         let mut account = self.account();
         let now = Instant::now();
         for want in &wanted[places.len()..] {
+            if want.is_laned {
+                places.push(Place { id: self.shared.ids.delivery(at), hand_over: false });
+                continue;
+            }
             let hand_over = match account.room(want, &self.shared.limits, now) {
                 Room::Yes => true,
                 Room::Soon if !is_late => return,
@@ -184,6 +201,27 @@ impl Ledger {
     /// Adds the bytes of claimed deliveries, known only once they are loaded.
     pub(crate) fn add_bytes(&self, bytes: usize) {
         self.account().bytes += bytes;
+    }
+
+    /// Takes room for one more delivery of an endpoint that has given back as much just now.
+    pub(crate) fn take(&self, endpoint: EndpointId, bytes: usize) {
+        let mut account = self.account();
+        let now = Instant::now();
+        account.lanes.entry(endpoint).or_insert_with(|| Lane::new(now)).held += 1;
+        account.deliveries += 1;
+        account.bytes += bytes;
+    }
+
+    /// Something that this process stored may be due at once, for these endpoints.
+    pub(crate) fn stored_due(&self, endpoints: impl Iterator<Item = EndpointId>) {
+        self.account().due.extend(endpoints);
+        self.shared.due.notify_one();
+    }
+
+    /// Completes with the endpoints for which something was stored that is due at once, since the last time it did.
+    pub(crate) async fn due(&self) -> HashSet<EndpointId> {
+        self.shared.due.notified().await;
+        std::mem::take(&mut self.account().due)
     }
 
     /// Gives back room that was reserved and not used.

@@ -23,6 +23,8 @@ mod limiting;
 mod mapping;
 #[path = "pipeline/model.rs"]
 mod model;
+#[path = "pipeline/ordering.rs"]
+mod ordering;
 #[path = "pipeline/replaying.rs"]
 mod replaying;
 #[path = "pipeline/stopping.rs"]

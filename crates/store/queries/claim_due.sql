@@ -17,20 +17,25 @@ taken AS (
     SET due_at = now() + make_interval(secs => $3), claimed_by = $4
     FROM due
     WHERE s.delivery_id = due.delivery_id
-    RETURNING s.delivery_id, s.project_id, s.event_id
+    RETURNING s.delivery_id, s.project_id, s.event_id, s.lane_id, s.lane_sequence
 ),
 claimed AS (
     UPDATE deliveries d
     SET state = 'Processing', claimed_by = $4
     FROM taken t
     WHERE d.project_id = t.project_id AND d.id = t.delivery_id AND d.finished_at IS NULL
-    RETURNING d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id, d.attempt_count
+    RETURNING
+        d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id, d.attempt_count,
+        t.lane_id, t.lane_sequence
 )
 SELECT
     c.id AS "id!",
     c.endpoint_id AS "endpoint_id!",
     c.subscription_id,
     c.attempt_count AS "attempt_count!",
+    c.lane_id,
+    c.lane_sequence,
+    $4::uuid AS "owner!",
     e.project_id AS "project_id!",
     e.id AS "event_id!",
     e.source_id,

@@ -76,7 +76,10 @@ made AS (
 ),
 waiting AS (
     INSERT INTO schedule (delivery_id, project_id, endpoint_id, event_id, due_at)
-    SELECT id, project_id, endpoint_id, event_id, now() FROM made WHERE claimed_by IS NULL
+    SELECT id, project_id, endpoint_id, event_id, now()
+    FROM made
+    -- Those that wait in a lane enter it afterwards (enter_lanes.sql).
+    WHERE claimed_by IS NULL AND id <> ALL ($30::uuid[])
 ),
 raised AS (
     -- How far the logs are stored now. Nothing reads it, so it runs last: whoever waits for a log's row here holds

@@ -27,7 +27,8 @@ moved AS (
 ),
 waiting AS (
     INSERT INTO schedule (delivery_id, project_id, endpoint_id, event_id, due_at)
-    SELECT m.id, m.project_id, m.endpoint_id, m.event_id, now() + make_interval(secs => m.delay_seconds)
+    SELECT m.id, m.project_id, m.endpoint_id, m.event_id,
+        CASE WHEN m.delay_seconds < 'infinity' THEN now() + make_interval(secs => m.delay_seconds) ELSE 'infinity' END
     FROM moved m
     WHERE m.state IN ('Scheduled', 'Retry')
     ON CONFLICT (delivery_id) DO UPDATE SET due_at = excluded.due_at, claimed_by = NULL

@@ -15,6 +15,8 @@ WITH RECURSIVE hop AS (
 )
 SELECT endpoint_id AS "endpoint_id!", GREATEST(0, date_part('epoch', due_at - now())) AS "due_in_seconds!"
 FROM hop
+-- What waits for its turn in a lane, or for people, is due at no time.
+WHERE due_at < 'infinity'
 -- The soonest, not the first by id: nobody's turn never comes.
 ORDER BY due_at
 LIMIT $1

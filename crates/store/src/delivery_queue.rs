@@ -1,19 +1,19 @@
 //! Claims and outcomes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::event::{Event, EventKind, Headers, Target};
-use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, Next, Outcome, StoreError, Waiting};
-use longshore_core::{
-    DeliveryId, DeliveryState, EndpointId, EventId, ProcessId, ProjectId, SourceId, SubscriptionId, Timestamp,
+use longshore_core::ports::{
+    ClaimedDelivery, DeliveryQueue, Demand, Next, Outcome, Recorded, StoreError, Waiting,
 };
+use longshore_core::{DeliveryId, DeliveryState, EndpointId, ProcessId};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::claimed::ClaimedRow;
 use crate::connect::Store;
 use crate::error::sort;
+use crate::lanes;
 
 impl DeliveryQueue for Store {
     fn owner(&self) -> ProcessId {
@@ -49,7 +49,8 @@ impl DeliveryQueue for Store {
         let rows = self
             .within(async {
                 let mut connection = self.checkout().await?;
-                let rows = sqlx::query_file!(
+                let rows = sqlx::query_file_as!(
+                    ClaimedRow,
                     "queries/claim_due.sql",
                     &endpoints,
                     &room,
@@ -62,49 +63,19 @@ impl DeliveryQueue for Store {
                 connection.end(rows)
             })
             .await?;
-        rows.into_iter()
-            .map(|row| {
-                let target = target(&row.kind, row.event_endpoint_id, row.owner_id)?;
-                let event = Event {
-                    id: EventId::from_uuid(row.event_id),
-                    project: ProjectId::from_uuid(row.project_id),
-                    source: row.source_id.map(SourceId::from_uuid),
-                    target,
-                    event_type: row.event_type,
-                    body: row.body.into(),
-                    headers: Headers::from_json(&row.headers).map_err(|_| bad_row("headers"))?,
-                    idempotency_key: row.idempotency_key,
-                    received_at: Timestamp::from_utc(row.received_at),
-                    ordering_key: row.ordering_key,
-                    occurred_at: row.occurred_at.map(Timestamp::from_utc),
-                    content_type: row.content_type,
-                    attributes: row.attributes,
-                };
-                Ok(ClaimedDelivery {
-                    id: DeliveryId::from_uuid(row.id),
-                    event: Arc::new(event),
-                    endpoint: EndpointId::from_uuid(row.endpoint_id),
-                    subscription: row.subscription_id.map(SubscriptionId::from_uuid),
-                    attempts: u16::try_from(row.attempt_count).unwrap_or(u16::MAX),
-                    scheduled: true,
-                    owner,
-                })
-            })
-            .collect()
+        rows.into_iter().map(ClaimedDelivery::try_from).collect()
     }
 
-    async fn record(&self, outcomes: &[Outcome]) -> Result<usize, StoreError> {
+    async fn record(&self, outcomes: &[Outcome], lease: Duration) -> Result<Recorded, StoreError> {
         if outcomes.is_empty() {
-            return Ok(0);
+            return Ok(Recorded::default());
         }
-        let moved = self
-            .within(async {
-                let mut connection = self.checkout().await?;
-                let moved = record(&mut connection, outcomes).await;
-                connection.end(moved)
-            })
-            .await?;
-        Ok(outcomes.len().saturating_sub(usize::try_from(moved).unwrap_or(0)))
+        self.within(async {
+            let mut connection = self.checkout().await?;
+            let recorded = record(&mut connection, outcomes, lease).await;
+            connection.end(recorded)
+        })
+        .await
     }
 
     async fn resign(&self, oldest: DeliveryId) -> Result<(), StoreError> {
@@ -112,8 +83,12 @@ impl DeliveryQueue for Store {
     }
 }
 
-/// One transaction for all outcomes; returns how many moved their delivery.
-async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Result<i64, StoreError> {
+/// One transaction for all outcomes.
+async fn record(
+    connection: &mut PgConnection,
+    outcomes: &[Outcome],
+    lease: Duration,
+) -> Result<Recorded, StoreError> {
     // In the order of their ids: see `event_log`.
     let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
     sorted.sort_unstable_by_key(|outcome| outcome.delivery);
@@ -160,29 +135,22 @@ async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Result<i
         .await
         .map_err(sort)?;
     }
-    transaction.commit().await.map_err(sort)?;
-    Ok(moved)
-}
-
-fn bad_row(column: &str) -> StoreError {
-    StoreError::Misconfigured(format!("unexpected value in `events.{column}`: is the schema this program's?"))
-}
-
-fn target(kind: &str, endpoint: Option<Uuid>, owner: Option<String>) -> Result<Target, StoreError> {
-    match kind.parse::<EventKind>().map_err(|_| bad_row("kind"))? {
-        EventKind::Single => endpoint.map(|id| Target::Single(EndpointId::from_uuid(id))),
-        EventKind::Fanout => owner.map(Target::Fanout),
-        EventKind::Broadcast => Some(Target::Broadcast),
-        EventKind::Dynamic => endpoint.map(|id| Target::Dynamic(EndpointId::from_uuid(id))),
+    let refused = outcomes.len().saturating_sub(usize::try_from(moved).unwrap_or(0));
+    let mut recorded = Recorded { refused, ..Recorded::default() };
+    let laned: Vec<&Outcome> = sorted.into_iter().filter(|outcome| outcome.lane.is_some()).collect();
+    if !laned.is_empty() {
+        // Last: whoever waits for a lane holds every other lock already.
+        lanes::leave(&mut transaction, &laned, lease, &mut recorded).await?;
     }
-    .ok_or_else(|| bad_row("endpoint_id"))
+    transaction.commit().await.map_err(sort)?;
+    Ok(recorded)
 }
 
 /// The state that a next step leaves in the row.
 fn state(next: Next, attempts: u16) -> DeliveryState {
     match next {
         Next::Success => DeliveryState::Success,
-        Next::RetryAfter(_) => DeliveryState::Retry,
+        Next::RetryAfter(_) | Next::Blocked | Next::SetAside => DeliveryState::Retry,
         Next::Failure => DeliveryState::Failure,
         Next::Discarded => DeliveryState::Discarded,
         Next::Parked(_) if attempts == 0 => DeliveryState::Scheduled,
@@ -214,7 +182,9 @@ impl OutcomeColumns {
             columns.state.push(state(outcome.next, outcome.attempts).as_str());
             columns.delay_seconds.push(match outcome.next {
                 Next::RetryAfter(delay) | Next::Parked(delay) => delay.as_secs_f64(),
-                _ => 0.0,
+                // Due at no time: somebody decides.
+                Next::Blocked | Next::SetAside => f64::INFINITY,
+                Next::Success | Next::Failure | Next::Discarded => 0.0,
             });
             columns.is_attempted.push(outcome.attempt.is_some());
         }

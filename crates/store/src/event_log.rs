@@ -1,4 +1,4 @@
-//! Ingest's transaction: a whole batch in one statement.
+//! Ingest's transaction: a whole batch in one statement, and a second one for what is delivered in order.
 
 use std::collections::HashMap;
 
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::bodies::Bodies;
 use crate::connect::Store;
 use crate::error::sort;
+use crate::lanes;
 
 /// Bodies that take more bytes than this are the exception: memory for them is not kept.
 const LARGE: usize = 4 * 1024 * 1024;
@@ -74,13 +75,18 @@ async fn store_batch(
     owner: ProcessId,
     batch: &PersistBatch,
 ) -> Result<Vec<Stored>, StoreError> {
-    let fresh = if batch.quarantined.is_empty() {
+    let is_laned = lanes::laned(batch.events.iter()).next().is_some();
+    let fresh = if batch.quarantined.is_empty() && !is_laned {
         // A single statement is its own transaction: no BEGIN, no COMMIT, one round trip.
         insert_events(&mut *connection, owner, batch).await?
     } else {
         let mut transaction = connection.begin().await.map_err(sort)?;
         let fresh = insert_events(&mut *transaction, owner, batch).await?;
-        insert_quarantined(&mut transaction, &batch.quarantined).await?;
+        if !batch.quarantined.is_empty() {
+            insert_quarantined(&mut transaction, &batch.quarantined).await?;
+        }
+        let is_new = |new: &&NewEvent| fresh.get(&new.event.id).is_some_and(|fresh| !fresh.is_duplicate);
+        lanes::enter(&mut transaction, batch.events.iter().filter(is_new)).await?;
         transaction.commit().await.map_err(sort)?;
         fresh
     };
@@ -118,6 +124,8 @@ async fn insert_events(
     let offset_columns = OffsetColumns::of(&batch.offsets);
     let event_columns = EventColumns::of(&sorted);
     let delivery_columns = DeliveryColumns::of(&sorted);
+    let laned: Vec<Uuid> =
+        lanes::laned(batch.events.iter()).map(|(_, _, delivery)| delivery.id.as_uuid()).collect();
     let rows = sqlx::query_file!(
         "queries/persist_events.sql",
         owner.as_uuid(),
@@ -149,6 +157,7 @@ async fn insert_events(
         &offset_columns.log as _,
         &offset_columns.next,
         &offset_columns.received_at,
+        &laned,
     )
     .fetch_all(executor)
     .await
@@ -332,7 +341,8 @@ impl DeliveryColumns {
                 columns.id.push(delivery.id.as_uuid());
                 columns.endpoint.push(delivery.endpoint.as_uuid());
                 columns.subscription.push(delivery.subscription.map(|id| id.as_uuid()));
-                columns.hand_over.push(delivery.hand_over);
+                // Its turn in a lane comes by the schedule.
+                columns.hand_over.push(delivery.hand_over && delivery.lane.is_none());
             }
         }
         columns

@@ -15,6 +15,8 @@
 //! | `event_log` | ingest's transaction |
 //! | `delivery_queue` | claims, outcomes |
 //! | [`breakers`], `rates` | what the fleet shares of circuit breakers and limits |
+//! | `lanes` | deliveries in order: entering and leaving |
+//! | [`stopped`] | what stops in order, for people; the upkeep of lanes |
 //! | `lease` | this process's lease and the burial of dead ones |
 //! | [`offsets`] | how far the logs of a source are stored |
 //! | [`quarantine`] | quarantined messages: list, show, discard, replay |
@@ -32,6 +34,7 @@ pub mod api_keys;
 mod bodies;
 pub mod breakers;
 mod checkout;
+mod claimed;
 pub mod connect;
 mod delivery_queue;
 pub mod directory;
@@ -39,6 +42,7 @@ pub mod endpoints;
 mod error;
 mod event_log;
 pub mod feed;
+mod lanes;
 mod lease;
 pub mod migrate;
 pub mod offsets;
@@ -50,6 +54,7 @@ pub mod reseal;
 mod rows;
 pub mod seal;
 pub mod status;
+pub mod stopped;
 
 pub use api_keys::ApiKeyHasher;
 pub use breakers::BreakerEvent;
@@ -61,3 +66,4 @@ pub use quarantine::{
 };
 pub use seal::Keys;
 pub use status::{SourceReport, SourceStatus, SourceStatusFilter, StoredSourceStatus};
+pub use stopped::StoppedDelivery;

@@ -10,6 +10,7 @@
 
 mod breakers;
 mod faults;
+mod lanes;
 mod log;
 mod queue;
 mod rates;

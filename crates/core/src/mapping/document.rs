@@ -8,7 +8,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::path::BodyPath;
+use super::path::{BodyPath, index};
 
 /// A valid JSON document.
 #[derive(Debug)]
@@ -71,12 +71,6 @@ fn find<'b>(value: &'b RawValue, segments: &[String]) -> Option<&'b RawValue> {
         }
         _ => None,
     }
-}
-
-/// An index in its one spelling: `01` is a name, not an index.
-fn index(segment: &str) -> Option<usize> {
-    let digits = segment.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits || (segment.len() > 1 && segment.starts_with('0')) { None } else { segment.parse().ok() }
 }
 
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::Value;
+
 use super::place::PlaceError;
 
 const MAX_SEGMENTS: usize = 16;
@@ -27,10 +29,34 @@ impl BodyPath {
         Self(Vec::new())
     }
 
+    /// The value at this path of a JSON value; `null` is no value.
+    #[must_use]
+    pub fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        find(value, &self.0).filter(|found| !found.is_null())
+    }
+
     /// Its names and indexes.
     pub(super) fn segments(&self) -> &[String] {
         &self.0
     }
+}
+
+fn find<'v>(value: &'v Value, segments: &[String]) -> Option<&'v Value> {
+    let Some((first, rest)) = segments.split_first() else { return Some(value) };
+    match value {
+        Value::Object(members) => (1..=segments.len()).find_map(|count| {
+            let (name, rest) = segments.split_at(count);
+            find(members.get(&name.join("."))?, rest)
+        }),
+        Value::Array(elements) => find(elements.get(index(first)?)?, rest),
+        _ => None,
+    }
+}
+
+/// An index in its one spelling: `01` is a name, not an index.
+pub(super) fn index(segment: &str) -> Option<usize> {
+    let digits = segment.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || (segment.len() > 1 && segment.starts_with('0')) { None } else { segment.parse().ok() }
 }
 
 impl FromStr for BodyPath {

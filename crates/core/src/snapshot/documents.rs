@@ -1,12 +1,15 @@
-//! An event as filters see it, read when the first one asks.
+//! An event as filters see it, read when the first one asks, and where it stands in order.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use serde_json::{Map, Value};
 
 use crate::event::{Event, Headers};
 use crate::filter::Semantics;
+use crate::ids::LaneId;
 use crate::json;
+use crate::mapping::Place;
 use crate::media;
 use crate::subscription::Subscription;
 
@@ -37,13 +40,32 @@ impl<'e> Documents<'e> {
                 self.headers.get_or_init(|| first_values(&self.event.headers)),
                 self.semantics,
             )
-        }) && body.is_none_or(|filter| {
-            let body = self.body.get_or_init(|| match &self.event.content_type {
-                Some(content_type) if !media::is_json(content_type) => None,
-                _ => json::parse(&self.event.body),
-            });
-            body.as_ref().is_some_and(|body| filter.matches(body, self.semantics))
-        })
+        }) && body.is_none_or(|filter| self.body().is_some_and(|body| filter.matches(body, self.semantics)))
+    }
+
+    /// The lane of the event among the subscription's deliveries; `None` when they go out in no order, or the event has
+    /// no key there.
+    pub(super) fn lane(&self, subscription: &Subscription) -> Option<LaneId> {
+        let key = match subscription.ordered.as_ref()?.key() {
+            Place::Key => self.event.ordering_key.as_deref().map(Cow::from),
+            Place::Header(name) => self.event.headers.get(name).map(Cow::from),
+            Place::Body(path) => match path.find(self.body()?)? {
+                Value::String(text) => Some(Cow::from(text)),
+                Value::Number(number) => Some(Cow::from(number.to_string())),
+                Value::Bool(value) => Some(Cow::from(value.to_string())),
+                _ => None,
+            },
+            _ => None,
+        };
+        key.filter(|key| !key.is_empty()).map(|key| LaneId::derive(subscription.id, &key))
+    }
+
+    fn body(&self) -> Option<&Value> {
+        let body = self.body.get_or_init(|| match &self.event.content_type {
+            Some(content_type) if !media::is_json(content_type) => None,
+            _ => json::parse(&self.event.body),
+        });
+        body.as_ref()
     }
 }
 

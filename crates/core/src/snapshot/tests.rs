@@ -419,3 +419,55 @@ proptest! {
         }
     }
 }
+
+/// The lane of an event in a subscription ordered by `key`, for every kind of target.
+fn lane(key: &str, change: impl FnOnce(&mut Event)) -> Option<LaneId> {
+    let ordered = crate::subscription::Ordered::new(key.parse().unwrap(), Default::default()).unwrap();
+    let subscription = Subscription { ordered: Some(ordered), ..subscription(7, 1, &["*"]) };
+    let project = project(PROJECT, Semantics::Strict);
+    let snapshot = Snapshot::new(vec![project], vec![endpoint(1, PROJECT, Some("o"))], vec![subscription]);
+    let mut event = event(Target::Broadcast, "a");
+    change(&mut event);
+    let targets = [
+        Target::Broadcast,
+        Target::Fanout("o".to_owned()),
+        Target::Single(endpoint_id(1)),
+        Target::Dynamic(endpoint_id(1)),
+    ];
+    let lanes: Vec<Option<LaneId>> = targets
+        .into_iter()
+        .map(|target| {
+            event.target = target;
+            let found = snapshot.matches(&event);
+            assert_eq!(found.len(), 1);
+            found[0].lane
+        })
+        .collect();
+    assert!(lanes.windows(2).all(|pair| pair[0] == pair[1]), "{lanes:?}");
+    lanes[0]
+}
+
+#[test]
+fn the_lane_is_that_of_the_key_where_the_subscription_says_it_is() {
+    let of = |key: &str| Some(LaneId::derive(SubscriptionId::from_u128(7), key));
+    let body = |text: &'static str| move |event: &mut Event| event.body = Bytes::from_static(text.as_bytes());
+    let key = |text: &'static str| move |event: &mut Event| event.ordering_key = Some(text.to_owned());
+
+    assert_eq!(lane("key", key("k")), of("k"));
+    assert_eq!(lane("header:x-k", |event| event.headers.push("X-K", "k")), of("k"));
+    assert_eq!(lane("body:amount", |_| {}), of("5"));
+    assert_eq!(lane("body:a.0.b", body(r#"{"a":[{"b":"k"}]}"#)), of("k"));
+    assert_eq!(lane("body:a.b", body(r#"{"a.b":true}"#)), of("true"));
+    // Without a key there is no order.
+    assert_eq!(lane("key", |_| {}), None);
+    assert_eq!(lane("key", key("")), None);
+    assert_eq!(lane("header:x-k", |_| {}), None);
+    for text in [r#"{"a":null}"#, r#"{"a":{"b":1}}"#, r#"{"a":[1]}"#, "{}", "[1]", "not JSON"] {
+        assert_eq!(lane("body:a", body(text)), None, "{text}");
+    }
+    assert_eq!(
+        lane("body:amount", |event| event.content_type = Some("text/plain".to_owned())),
+        None,
+        "a body that is not said to be JSON has no places"
+    );
+}

@@ -27,6 +27,7 @@ mod lengths;
 mod limits;
 mod load;
 mod neighbours;
+mod ordering;
 mod outages;
 mod poison;
 mod reconcile;

@@ -9,6 +9,7 @@ use longshore_core::event::Headers;
 use longshore_core::ports::{ClaimedDelivery, Next, Outcome};
 use longshore_core::project::ProjectSettings;
 use longshore_core::retry::{Verdict, judge};
+use longshore_core::subscription::{OnExhausted, Ordered};
 use longshore_core::{Attempt, AttemptId, AttemptOutcome, Clock, EndpointId, Snapshot, Timestamp};
 use rand::Rng;
 use tracing::Instrument;
@@ -162,7 +163,7 @@ fn conclude(
         match judge(schedule, number, &answer.outcome, now, rng) {
             Verdict::Delivered => Next::Success,
             Verdict::RetryAt(at) => Next::RetryAfter(at.since(now)),
-            Verdict::Exhausted => Next::Failure,
+            Verdict::Exhausted => exhausted(delivery, snapshot),
         }
     };
     let template = Attempt {
@@ -190,6 +191,18 @@ fn conclude(
     done
 }
 
+/// What becomes of a delivery that has no attempts left: in a lane its subscription says what happens behind it.
+fn exhausted(delivery: &ClaimedDelivery, snapshot: &Snapshot) -> Next {
+    let subscription = delivery.subscription.and_then(|id| snapshot.subscription(id));
+    let ordered = subscription.and_then(|subscription| subscription.ordered.as_ref());
+    match (delivery.place, ordered.map(Ordered::on_exhausted)) {
+        (Some(_), Some(OnExhausted::Block)) => Next::Blocked,
+        (Some(_), Some(OnExhausted::Park)) => Next::SetAside,
+        // A lane of a subscription that keeps no order any more empties.
+        (_, Some(OnExhausted::Skip) | None) | (None, _) => Next::Failure,
+    }
+}
+
 fn outcome(delivery: &ClaimedDelivery, attempts: u16, attempt: Option<Attempt>, next: Next) -> Outcome {
     Outcome {
         delivery: delivery.id,
@@ -201,5 +214,6 @@ fn outcome(delivery: &ClaimedDelivery, attempts: u16, attempt: Option<Attempt>, 
         scheduled: delivery.scheduled,
         attempt,
         next,
+        lane: delivery.place.map(|place| place.lane),
     }
 }

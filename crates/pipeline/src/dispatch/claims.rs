@@ -10,7 +10,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::endpoint::EndpointStatus;
+use longshore_core::endpoint::{Endpoint, EndpointStatus};
 use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, EventLog, StoreError};
 use longshore_core::{EndpointId, ProjectId, Snapshot};
 use tokio::sync::{mpsc, watch};
@@ -38,7 +38,14 @@ const POLL_SHARE: u32 = 10;
 /// Hints kept; polling finds the rest.
 const HINTS: usize = 10_000;
 /// What a claim's lease has beside the time in the queue and on the wire.
-const MARGIN: Duration = Duration::from_secs(30);
+pub(super) const MARGIN: Duration = Duration::from_secs(30);
+
+/// How long a claim of one of the endpoint's deliveries lasts: it queues behind at most twice the endpoint's concurrency,
+/// then it is sent; before that it may wait for a request to be full.
+pub(super) fn claim_lease(endpoint: &Arc<Endpoint>) -> Duration {
+    let wait = endpoint.settings.batch.map_or(Duration::ZERO, |batch| batch.max_wait.0);
+    3 * endpoint.http_timeout + wait + MARGIN
+}
 
 /// Completes once room was released, not before `earliest`.
 async fn room_after(ledger: &Ledger, earliest: Instant) {
@@ -100,6 +107,10 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
             let next = [hint, more].into_iter().flatten().fold(backlog.poll_at, Instant::min);
             tokio::select! {
                 () = self.stop.cancelled() => return,
+                endpoints = self.ledger.due() => {
+                    hints.extend(endpoints.into_iter().map(|endpoint| Reverse((Instant::now(), endpoint))));
+                    continue;
+                }
                 Some(hint) = self.due.recv() => {
                     if hints.len() < HINTS {
                         hints.push(Reverse(hint));
@@ -183,12 +194,8 @@ impl<Q: DeliveryQueue + EventLog> Claims<Q> {
             return Ok(());
         }
         let timeouts = demand.iter().filter_map(|want| snapshot.endpoint(want.endpoint));
-        // Queued behind at most twice the endpoint's concurrency, then sent; before that it may wait for a request to be full.
-        let needs = timeouts.map(|endpoint| {
-            let wait = endpoint.settings.batch.map_or(Duration::ZERO, |batch| batch.max_wait.0);
-            3 * endpoint.http_timeout + wait
-        });
-        let lease = needs.max().unwrap_or_default() + MARGIN;
+        let longest = timeouts.map(claim_lease).max();
+        let lease = longest.unwrap_or(MARGIN);
         // Measured from before the call: the database's clock starts later.
         let until = Instant::now() + lease;
         let claimed = self.queue.claim(&demand, lease).await;

@@ -110,7 +110,7 @@ where
         config: config.clone(),
         lease: lease.clone(),
         due,
-        claimed: claimed_sender,
+        claimed: claimed_sender.clone(),
         waits: waits_sender,
         poll: limits.poll,
         stop: claims_stop.clone(),
@@ -121,7 +121,10 @@ where
         ledger: ledger.clone(),
         done,
         due: due_sender,
+        claimed: claimed_sender,
+        config: config.clone(),
         gather: limits.gather,
+        stop: stop.clone(),
         hard: hard.clone(),
     };
     let mut recording = JoinSet::new();

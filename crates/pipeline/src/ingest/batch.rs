@@ -1,7 +1,7 @@
 //! The typestate of a batch: `Received → Decoded → Matched → Persisted`. Only a persisted batch can ack, and there is
 //! no other way to get one than to commit: the promise "acked if and only if durable" is a matter of types.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,8 +33,9 @@ pub(super) struct Received {
 /// Drafts of events, and messages that can never be one.
 #[derive(Debug)]
 pub(super) struct Decoded {
-    drafts: Vec<(Draft, Original, AckToken)>,
-    faults: Vec<(Undecodable, Message)>,
+    /// Each with its place in the batch: what is delivered in order is stored in the order in which it came.
+    drafts: Vec<(usize, Draft, Original, AckToken)>,
+    faults: Vec<(usize, Undecodable, Message)>,
     at: Timestamp,
 }
 
@@ -85,21 +86,21 @@ impl Batch<Received> {
     pub(super) fn decode(self, context: &Context<'_>) -> Batch<Decoded> {
         let Received { messages, at } = self.state;
         let mut decoded = Decoded { drafts: Vec::with_capacity(messages.len()), faults: Vec::new(), at };
-        for message in messages {
-            decoded.take(message, context);
+        for (place, message) in messages.into_iter().enumerate() {
+            decoded.take(place, message, context);
         }
         Batch { state: decoded }
     }
 }
 
 impl Decoded {
-    fn take(&mut self, message: Message, context: &Context<'_>) {
+    fn take(&mut self, place: usize, message: Message, context: &Context<'_>) {
         match decode(&message, context) {
             Ok(draft) => {
                 let (original, token) = Original::of(message);
-                self.drafts.push((draft, original, token));
+                self.drafts.push((place, draft, original, token));
             }
-            Err(fault) => self.faults.push((fault, message)),
+            Err(fault) => self.faults.push((place, fault, message)),
         }
     }
 }
@@ -155,21 +156,22 @@ struct Row {
 impl Batch<Decoded> {
     /// Whether some message names an endpoint that the snapshot does not know: it may be newer than the snapshot.
     pub(super) fn names_unknown_endpoint(&self) -> bool {
-        self.state.faults.iter().any(|(fault, _)| fault.reason == Reason::UnknownEndpoint)
+        self.state.faults.iter().any(|(_, fault, _)| fault.reason == Reason::UnknownEndpoint)
     }
 
     /// Decodes the faulty messages again, against a newer snapshot.
     pub(super) fn decode_again(mut self, context: &Context<'_>) -> Self {
-        for (_, message) in std::mem::take(&mut self.state.faults) {
-            self.state.take(message, context);
+        for (place, _, message) in std::mem::take(&mut self.state.faults) {
+            self.state.take(place, message, context);
         }
+        self.state.drafts.sort_by_key(|(place, ..)| *place);
         self
     }
 
     /// The endpoints that `dynamic` events ask for, each once.
     pub(super) fn registrations(&self) -> Vec<DynamicEndpoint> {
         let mut wanted: Vec<DynamicEndpoint> = Vec::new();
-        for (draft, ..) in &self.state.drafts {
+        for (_, draft, ..) in &self.state.drafts {
             if let Some(registration) = &draft.registration
                 && wanted.iter().all(|other| other.id != registration.id)
             {
@@ -194,7 +196,7 @@ impl Batch<Decoded> {
 
     /// Tells producers who wait for their answer what is wrong with their messages. Nothing is stored for those.
     pub(super) fn refuse_faults(&mut self) {
-        for (fault, message) in self.state.faults.drain(..) {
+        for (_, fault, message) in self.state.faults.drain(..) {
             let refusal = Refusal { field: fault.field.into_owned(), problem: fault.problem };
             message.ack.refuse(refusal);
         }
@@ -205,11 +207,11 @@ impl Batch<Decoded> {
         let Decoded { drafts, faults, at } = self.state;
         let mut matched =
             Matched { rows: PersistBatch::default(), originals: Vec::new(), tokens: Vec::new() };
-        let positions = drafts.iter().map(|(_, original, _)| &original.position);
-        let positions = positions.chain(faults.iter().map(|(_, message)| &message.position));
+        let positions = drafts.iter().map(|(_, _, original, _)| &original.position);
+        let positions = positions.chain(faults.iter().map(|(_, _, message)| &message.position));
         matched.rows.offsets = offsets(positions, origin, at);
         let mut seen: HashMap<u128, usize> = HashMap::with_capacity(drafts.len());
-        for (draft, original, token) in drafts {
+        for (_, draft, original, token) in drafts {
             let next = matched.rows.events.len();
             let key = match draft.identity {
                 Identity::Id => Some(draft.event.id.as_u128()),
@@ -229,7 +231,7 @@ impl Batch<Decoded> {
                 });
             }
         }
-        for (fault, message) in faults {
+        for (_, fault, message) in faults {
             if let Some(row) = row(fault, &message, origin, at) {
                 let (original, token) = Original::of(message);
                 matched.tokens.push((token, Fate::Quarantined(matched.rows.quarantined.len())));
@@ -344,6 +346,13 @@ impl Batch<Persisted> {
         &self.state.rows.quarantined
     }
 
+    /// Endpoints for which something new waits in a lane, where it may be its turn already.
+    pub(super) fn laned(&self) -> HashSet<EndpointId> {
+        let new = self.stored().filter(|(_, stored)| matches!(stored, Stored::New { .. }));
+        let deliveries = new.flat_map(|(new, _)| &new.deliveries);
+        deliveries.filter(|delivery| delivery.lane.is_some()).map(|delivery| delivery.endpoint).collect()
+    }
+
     /// The deliveries that this process owns now.
     pub(super) fn handed_over(&self) -> Vec<ClaimedDelivery> {
         let mut fresh = Vec::new();
@@ -358,6 +367,7 @@ impl Batch<Persisted> {
                     attempts: 0,
                     scheduled: false,
                     owner,
+                    place: None,
                 }
             }));
         }

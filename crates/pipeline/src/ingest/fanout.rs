@@ -2,7 +2,7 @@
 
 use longshore_core::endpoint::EndpointStatus;
 use longshore_core::ports::{NewDelivery, NewEvent};
-use longshore_core::{Clock, IdGenerator, Snapshot, SubscriptionId, Timestamp};
+use longshore_core::{Clock, IdGenerator, LaneId, Snapshot, SubscriptionId, Timestamp};
 
 use crate::dispatch::most_held;
 use crate::ledger::{Ledger, Wanted};
@@ -12,8 +12,8 @@ use crate::ledger::{Ledger, Wanted};
 pub(super) struct Fanout {
     /// In the order of `targets`.
     wanted: Vec<Wanted>,
-    /// Index of the event, and why.
-    targets: Vec<(usize, Option<SubscriptionId>)>,
+    /// Index of the event, why, and in which lane.
+    targets: Vec<(usize, Option<SubscriptionId>, Option<LaneId>)>,
     has_unmatched: bool,
 }
 
@@ -38,8 +38,9 @@ impl Fanout {
                     per_request: found.endpoint.settings.events_per_request(),
                     most: most_held(&found.endpoint.settings),
                     bytes: new.event.body.len(),
+                    is_laned: found.lane.is_some(),
                 });
-                fanout.targets.push((index, found.subscription));
+                fanout.targets.push((index, found.subscription, found.lane));
             }
         }
         fanout
@@ -52,9 +53,9 @@ impl Fanout {
 
     /// Gives every event its deliveries, all of which wait in Postgres for whoever claims them.
     pub(super) fn spill(self, events: &mut [NewEvent], ids: &IdGenerator, now: Timestamp) {
-        for (want, (index, subscription)) in self.wanted.into_iter().zip(self.targets) {
+        for (want, (index, subscription, lane)) in self.wanted.into_iter().zip(self.targets) {
             let id = ids.delivery(now);
-            let delivery = NewDelivery { id, endpoint: want.endpoint, subscription, hand_over: false };
+            let delivery = NewDelivery { id, endpoint: want.endpoint, subscription, hand_over: false, lane };
             events[index].deliveries.push(delivery);
         }
     }
@@ -62,12 +63,14 @@ impl Fanout {
     /// Gives every event its deliveries. Waits a moment when memory is full and about to have room: see [`Ledger`].
     pub(super) async fn reserve(self, events: &mut [NewEvent], ledger: &Ledger, clock: &impl Clock) {
         let places = ledger.reserve(&self.wanted, clock).await;
-        for ((place, want), (index, subscription)) in places.into_iter().zip(self.wanted).zip(self.targets) {
+        let places = places.into_iter().zip(self.wanted).zip(self.targets);
+        for ((place, want), (index, subscription, lane)) in places {
             events[index].deliveries.push(NewDelivery {
                 id: place.id,
                 endpoint: want.endpoint,
                 subscription,
                 hand_over: place.hand_over,
+                lane,
             });
         }
     }

@@ -285,7 +285,8 @@ impl Driver {
             };
             match error {
                 StoreError::Rejected(_) if batch.rows().events.len() + batch.rows().quarantined.len() > 1 => {
-                    todo.extend(batch.into_singles());
+                    // Taken from the end: they are stored in the order in which they came.
+                    todo.extend(batch.into_singles().into_iter().rev());
                 }
                 StoreError::Rejected(problem) if self.replies && !batch.rows().events.is_empty() => {
                     tracing::warn!(%problem, "the database refuses an event for good; its producer is told");
@@ -376,6 +377,10 @@ fn finish<L: EventLog, C: Clock>(
             .increment(1);
     }
     let fresh = persisted.handed_over();
+    let laned = persisted.laned();
+    if !laned.is_empty() {
+        ingest.ledger.stored_due(laned.into_iter());
+    }
     persisted.ack();
     fresh
 }

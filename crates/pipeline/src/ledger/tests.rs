@@ -13,7 +13,7 @@ fn ledger(deliveries: usize) -> Ledger {
 }
 
 fn want(endpoint: EndpointId) -> Wanted {
-    Wanted { endpoint, concurrency: 5, per_request: 1, most: usize::MAX, bytes: 10 }
+    Wanted { endpoint, concurrency: 5, per_request: 1, most: usize::MAX, bytes: 10, is_laned: false }
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,8 @@ pub(crate) struct Call {
     pub(crate) host: String,
     pub(crate) body: Bytes,
     pub(crate) content_type: Option<String>,
+    /// Its `webhook-sequence`.
+    pub(crate) sequence: u64,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +107,8 @@ impl Transport for Script {
             let content_type =
                 request.headers.get("content-type").map(|value| value.to_str().unwrap().to_owned());
             let (at, body) = (Instant::now(), request.body);
-            state.calls.push(Call { at, host: host.clone(), body, content_type });
+            let sequence = request.headers["webhook-sequence"].to_str().unwrap().parse().unwrap();
+            state.calls.push(Call { at, host: host.clone(), body, content_type, sequence });
             let now = state.in_flight.entry(host.clone()).or_default();
             *now += 1;
             let now = *now;

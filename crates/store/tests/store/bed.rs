@@ -146,6 +146,7 @@ pub(crate) fn event(deliveries: &[(EndpointId, bool)]) -> NewEvent {
         endpoint: *endpoint,
         subscription: None,
         hand_over: *hand_over,
+        lane: None,
     });
     NewEvent { event: Arc::new(event), identity: Identity::Id, deliveries: deliveries.collect() }
 }
@@ -174,6 +175,11 @@ pub(crate) async fn claim(store: &Store, max: u32) -> Vec<ClaimedDelivery> {
     store.claim(&[Demand { endpoint: ENDPOINT, max }], LEASE).await.unwrap()
 }
 
+/// Records outcomes; how many were refused.
+pub(crate) async fn record(store: &Store, outcomes: &[Outcome]) -> usize {
+    store.record(outcomes, LEASE).await.unwrap().refused
+}
+
 pub(crate) fn claim_of(new: &NewEvent, owner: ProcessId) -> ClaimedDelivery {
     ClaimedDelivery {
         id: new.deliveries[0].id,
@@ -182,6 +188,7 @@ pub(crate) fn claim_of(new: &NewEvent, owner: ProcessId) -> ClaimedDelivery {
         subscription: None,
         attempts: 0,
         scheduled: false,
+        place: None,
         owner,
     }
 }
@@ -217,6 +224,7 @@ pub(crate) fn skipped(delivery: &ClaimedDelivery, next: Next) -> Outcome {
         scheduled: delivery.scheduled,
         attempt: None,
         next,
+        lane: delivery.place.map(|place| place.lane),
     }
 }
 

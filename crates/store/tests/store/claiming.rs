@@ -6,7 +6,7 @@ use std::time::Duration;
 use longshore_core::EndpointId;
 use longshore_core::ports::{DeliveryQueue, Demand, Next};
 
-use super::bed::{Bed, ENDPOINT, LEASE, OTHER, attempted, claim, event, persist};
+use super::bed::{Bed, ENDPOINT, LEASE, OTHER, attempted, claim, event, persist, record};
 
 #[tokio::test]
 async fn claims_go_by_endpoint_and_take_no_more_than_asked_for() {
@@ -87,7 +87,7 @@ async fn a_finished_delivery_is_never_claimed() {
     let bed = Bed::new().await;
     let store = bed.process().await;
     let delivery = bed.claimed(&store).await;
-    store.record(&[attempted(&delivery, Next::Success)]).await.unwrap();
+    record(&store, &[attempted(&delivery, Next::Success)]).await;
     bed.run(&format!(
         "INSERT INTO schedule SELECT id, project_id, endpoint_id, event_id, now() FROM deliveries WHERE id = '{}'",
         delivery.id.as_uuid()

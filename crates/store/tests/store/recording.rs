@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::ports::{DeliveryQueue, Next};
 
-use super::bed::{Bed, attempted, claim, here, skipped};
+use super::bed::{Bed, attempted, claim, here, record, skipped};
 
 #[tokio::test]
 async fn a_fresh_delivery_that_goes_through_never_touches_the_schedule() {
@@ -12,7 +12,7 @@ async fn a_fresh_delivery_that_goes_through_never_touches_the_schedule() {
     let store = bed.process().await;
     let delivery = bed.fresh(&store).await;
 
-    assert_eq!(store.record(&[attempted(&delivery, Next::Success)]).await.unwrap(), 0);
+    assert_eq!(record(&store, &[attempted(&delivery, Next::Success)]).await, 0);
 
     assert_eq!(bed.delivery(delivery.id).await, ("Success".to_owned(), 1, None));
     assert!(bed.scheduled(delivery.id).await.is_none());
@@ -31,7 +31,7 @@ async fn a_retry_falls_due_on_the_databases_clock_and_keeps_its_count() {
     let store = bed.process().await;
     let delivery = bed.fresh(&store).await;
 
-    store.record(&[attempted(&delivery, Next::RetryAfter(Duration::from_secs(90)))]).await.unwrap();
+    record(&store, &[attempted(&delivery, Next::RetryAfter(Duration::from_secs(90)))]).await;
 
     assert_eq!(bed.delivery(delivery.id).await, ("Retry".to_owned(), 1, None));
     let (due_in, owner) = bed.scheduled(delivery.id).await.unwrap();
@@ -41,7 +41,7 @@ async fn a_retry_falls_due_on_the_databases_clock_and_keeps_its_count() {
     let again = claim(&store, 10).await.remove(0);
     assert_eq!((again.id, again.attempts, again.scheduled), (delivery.id, 1, true));
     assert_eq!(again.event, delivery.event);
-    store.record(&[attempted(&again, Next::Success)]).await.unwrap();
+    record(&store, &[attempted(&again, Next::Success)]).await;
     assert_eq!(bed.delivery(delivery.id).await, ("Success".to_owned(), 2, None));
     assert!(bed.scheduled(delivery.id).await.is_none());
     assert_eq!(bed.count("SELECT count(*) FROM attempts").await, 2);
@@ -54,7 +54,7 @@ async fn what_is_given_up_or_discarded_leaves_the_schedule() {
     let (failed, discarded) = (bed.claimed(&store).await, bed.claimed(&store).await);
 
     let outcomes = [attempted(&failed, Next::Failure), skipped(&discarded, Next::Discarded)];
-    assert_eq!(store.record(&outcomes).await.unwrap(), 0);
+    assert_eq!(record(&store, &outcomes).await, 0);
 
     assert_eq!(bed.delivery(failed.id).await, ("Failure".to_owned(), 1, None));
     assert_eq!(bed.delivery(discarded.id).await, ("Discarded".to_owned(), 0, None));
@@ -69,7 +69,7 @@ async fn what_is_parked_waits_and_counts_no_attempt() {
     let (fresh, waiting) = (bed.fresh(&store).await, bed.claimed(&store).await);
 
     let parked = Next::Parked(Duration::from_secs(60));
-    store.record(&[skipped(&fresh, parked), skipped(&waiting, parked)]).await.unwrap();
+    record(&store, &[skipped(&fresh, parked), skipped(&waiting, parked)]).await;
 
     for delivery in [fresh, waiting] {
         assert_eq!(bed.delivery(delivery.id).await, ("Scheduled".to_owned(), 0, None));
@@ -86,15 +86,15 @@ async fn the_outcome_of_a_stolen_claim_changes_nothing_but_is_on_record() {
     bed.run("UPDATE schedule SET due_at = now()").await;
     let stolen = claim(&thief, 10).await.remove(0);
 
-    let refused = slow.record(&[attempted(&delivery, Next::Success)]).await.unwrap();
+    let refused = record(&slow, &[attempted(&delivery, Next::Success)]).await;
 
     assert_eq!(refused, 1);
     assert_eq!(bed.delivery(delivery.id).await, ("Processing".to_owned(), 0, Some(thief.owner())));
     assert_eq!(bed.scheduled(delivery.id).await.unwrap().1, Some(thief.owner()));
     assert_eq!(bed.count("SELECT count(*) FROM attempts").await, 1);
-    assert_eq!(thief.record(&[attempted(&stolen, Next::Failure)]).await.unwrap(), 0);
+    assert_eq!(record(&thief, &[attempted(&stolen, Next::Failure)]).await, 0);
     assert_eq!(bed.state(delivery.id).await, "Failure");
-    assert_eq!(slow.record(&[attempted(&delivery, Next::Success)]).await.unwrap(), 1);
+    assert_eq!(record(&slow, &[attempted(&delivery, Next::Success)]).await, 1);
     assert_eq!(bed.state(delivery.id).await, "Failure");
 }
 
@@ -108,9 +108,9 @@ async fn recording_twice_is_recording_once() {
         attempted(&bed.claimed(&store).await, Next::Failure),
     ];
 
-    store.record(&batch).await.unwrap();
+    record(&store, &batch).await;
     let due = bed.scheduled(batch[1].delivery).await.unwrap().0;
-    store.record(&batch).await.unwrap();
+    record(&store, &batch).await;
 
     assert_eq!(bed.count("SELECT count(*) FROM attempts").await, 3);
     assert_eq!(bed.delivery(batch[1].delivery).await, ("Retry".to_owned(), 1, None));
@@ -129,7 +129,7 @@ async fn a_thousand_outcomes_are_one_call() {
         outcomes.push(attempted(&super::bed::claim_of(new, store.owner()), Next::Success));
     }
 
-    assert_eq!(store.record(&outcomes).await.unwrap(), 0);
+    assert_eq!(record(&store, &outcomes).await, 0);
 
     assert_eq!(bed.count("SELECT count(*) FROM deliveries WHERE state = 'Success'").await, 1_000);
     assert!(store.heartbeat(here()).await.unwrap());

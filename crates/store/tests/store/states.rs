@@ -6,7 +6,7 @@ use longshore_core::DeliveryState;
 use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Next, Outcome};
 use longshore_store::Store;
 
-use super::bed::{Bed, ENDPOINT, attempted, claim, event, here, persist, skipped};
+use super::bed::{Bed, ENDPOINT, attempted, claim, event, here, persist, record, skipped};
 
 const SOON: Duration = Duration::ZERO;
 
@@ -33,7 +33,7 @@ async fn bring(bed: &Bed, store: &Store, state: DeliveryState) -> ClaimedDeliver
         DeliveryState::Failure => attempted(&delivery, Next::Failure),
         DeliveryState::Discarded => skipped(&delivery, Next::Discarded),
     };
-    assert_eq!(store.record(&[next]).await.unwrap(), 0);
+    assert_eq!(record(store, &[next]).await, 0);
     assert_eq!(bed.state(delivery.id).await, state.as_str());
     delivery
 }
@@ -57,13 +57,13 @@ async fn from_processing_every_outcome_leads_where_it_is_drawn() {
     for which in 0..5 {
         let untried = bed.fresh(&store).await;
         let tried = bed.fresh(&store).await;
-        store.record(&[attempted(&tried, Next::RetryAfter(SOON))]).await.unwrap();
+        record(&store, &[attempted(&tried, Next::RetryAfter(SOON))]).await;
         let tried = claim(&store, 1).await.remove(0);
         assert_eq!(tried.attempts, 1);
         for delivery in [untried, tried] {
             let (outcome, state) = outcomes(&delivery).swap_remove(which);
 
-            assert_eq!(store.record(&[outcome]).await.unwrap(), 0);
+            assert_eq!(record(&store, &[outcome]).await, 0);
 
             assert_eq!(bed.state(delivery.id).await, state.as_str());
             assert_eq!(bed.scheduled(delivery.id).await.is_some(), !state.is_final(), "{state}");
@@ -97,7 +97,7 @@ async fn no_outcome_moves_a_delivery_that_is_not_processing() {
         let attempts = bed.delivery(delivery.id).await.1;
         for count in [0, 1] {
             for (outcome, _) in outcomes(&ClaimedDelivery { attempts: count, ..delivery.clone() }) {
-                assert_eq!(store.record(&[outcome]).await.unwrap(), 1, "{state}");
+                assert_eq!(record(&store, &[outcome]).await, 1, "{state}");
                 assert_eq!(bed.delivery(delivery.id).await, (state.as_str().to_owned(), attempts, None));
             }
         }
@@ -110,7 +110,7 @@ async fn a_dead_owner_leads_back_to_where_the_claim_came_from() {
     let (dead, heir) = (bed.process().await, bed.process().await);
     let untried = bed.fresh(&dead).await;
     let tried = bed.fresh(&dead).await;
-    dead.record(&[attempted(&tried, Next::RetryAfter(SOON))]).await.unwrap();
+    record(&dead, &[attempted(&tried, Next::RetryAfter(SOON))]).await;
     assert_eq!(claim(&dead, 10).await.len(), 1);
 
     dead.resign(untried.id).await.unwrap();

@@ -113,11 +113,15 @@ impl Tables {
                 attempts: 0,
                 owner: Some(owner),
                 due_at: None,
+                place: None,
+                is_aside: false,
                 history: Vec::new(),
                 made_by: Vec::new(),
                 counted: Vec::new(),
             };
-            if !(claimed && delivery.hand_over) {
+            if let Some(lane) = delivery.lane {
+                self.enter(lane, delivery, &mut row, now);
+            } else if !(claimed && delivery.hand_over) {
                 row.wait(now);
             }
             self.deliveries.insert(row.id, row);

@@ -1,14 +1,16 @@
 //! [`DeliveryQueue`] of the store in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_core::ports::{ClaimedDelivery, DeliveryQueue, Demand, Next, Outcome, StoreError, Waiting};
+use longshore_core::ports::{
+    ClaimedDelivery, DeliveryQueue, Demand, Next, Outcome, Recorded, StoreError, Waiting,
+};
 use longshore_core::{Clock, DeliveryId, DeliveryState, EndpointId, ProcessId, Timestamp};
 
 use super::MemoryStore;
 use super::faults::Op;
+use super::lanes::NEVER;
 use super::rows::Tables;
 
 impl DeliveryQueue for MemoryStore {
@@ -35,7 +37,7 @@ impl DeliveryQueue for MemoryStore {
         self.call(Op::Waiting, |tables, now| {
             let mut first: BTreeMap<u128, Timestamp> = BTreeMap::new();
             for delivery in tables.deliveries.values() {
-                if let Some(due_at) = delivery.due_at {
+                if let Some(due_at) = delivery.due_at.filter(|due_at| *due_at != NEVER) {
                     let earliest = first.entry(delivery.endpoint.as_u128()).or_insert(due_at);
                     *earliest = due_at.min(*earliest);
                 }
@@ -65,9 +67,20 @@ impl DeliveryQueue for MemoryStore {
         .await
     }
 
-    async fn record(&self, outcomes: &[Outcome]) -> Result<usize, StoreError> {
+    async fn record(&self, outcomes: &[Outcome], lease: Duration) -> Result<Recorded, StoreError> {
         self.call(Op::Record, |tables, now| {
-            Ok(outcomes.iter().filter(|outcome| !tables.record(outcome, now)).count())
+            let mut recorded = Recorded::default();
+            for outcome in outcomes {
+                if tables.record(outcome, now) {
+                    let (claimed, is_due) = tables.leave(outcome, now, lease);
+                    recorded.claimed.extend(claimed);
+                    recorded.has_due |= is_due;
+                } else {
+                    recorded.refused += 1;
+                    recorded.claimed.extend(tables.held_head(outcome));
+                }
+            }
+            Ok(recorded)
         })
         .await
     }
@@ -96,28 +109,13 @@ impl Tables {
     ) -> Vec<ClaimedDelivery> {
         let mut due: Vec<_> = self
             .deliveries
-            .values_mut()
+            .values()
             .filter(|delivery| delivery.endpoint == demand.endpoint)
-            .filter(|delivery| delivery.due_at.is_some_and(|due_at| due_at <= now))
+            .filter_map(|delivery| Some((delivery.due_at.filter(|due_at| *due_at <= now)?, delivery.id)))
             .collect();
-        due.sort_by_key(|delivery| (delivery.due_at, delivery.id));
+        due.sort_unstable();
         due.truncate(usize::try_from(demand.max).unwrap_or(usize::MAX));
-        let claimed = due.into_iter().filter_map(|delivery| {
-            let event = Arc::clone(&self.events.get(&delivery.event)?.event);
-            delivery.state = DeliveryState::Processing;
-            // The row stays in the schedule, due when the lease ends: so a lost reply or a dead owner costs time.
-            (delivery.owner, delivery.due_at) = (Some(owner), Some(now.after(lease)));
-            Some(ClaimedDelivery {
-                id: delivery.id,
-                event,
-                endpoint: delivery.endpoint,
-                subscription: delivery.subscription,
-                attempts: delivery.attempts,
-                scheduled: true,
-                owner,
-            })
-        });
-        claimed.collect()
+        due.into_iter().filter_map(|(_, id)| self.take(id, owner, now.after(lease))).collect()
     }
 
     /// Records an outcome, unless the claim it was made under is gone: then only that the attempt was made. A
@@ -147,6 +145,11 @@ impl Tables {
             Next::Failure => delivery.finish(DeliveryState::Failure),
             Next::Discarded => delivery.finish(DeliveryState::Discarded),
             Next::RetryAfter(delay) | Next::Parked(delay) => delivery.wait(now.after(delay)),
+            Next::Blocked => delivery.wait(NEVER),
+            Next::SetAside => {
+                delivery.wait(NEVER);
+                delivery.is_aside = true;
+            }
         }
         true
     }

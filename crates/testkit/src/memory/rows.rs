@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::breaker::BreakerState;
-use longshore_core::ports::{DynamicEndpoint, QuarantinedMessage};
+use longshore_core::ports::{DynamicEndpoint, LanePlace, QuarantinedMessage};
 use longshore_core::{
-    Attempt, DeliveryId, DeliveryState, EndpointId, Event, EventId, ProcessId, ProjectId, QuarantineId,
-    Snapshot, SourceId, SubscriptionId, Timestamp,
+    Attempt, DeliveryId, DeliveryState, EndpointId, Event, EventId, LaneId, ProcessId, ProjectId,
+    QuarantineId, Snapshot, SourceId, SubscriptionId, Timestamp,
 };
+
+use super::lanes::Lane;
 
 /// A stored event.
 #[derive(Clone, Debug)]
@@ -39,6 +41,10 @@ pub struct StoredDelivery {
     pub owner: Option<ProcessId>,
     /// From when on anybody may claim it; `None` while it has no row in the schedule.
     pub due_at: Option<Timestamp>,
+    /// Its place in a lane.
+    pub place: Option<LanePlace>,
+    /// Whether it was given up and its lane goes on without it.
+    pub is_aside: bool,
     /// Attempts on record, in order; with those whose outcome was refused because the claim was lost.
     pub history: Vec<Attempt>,
     /// Under whose claim each attempt of `history` was made.
@@ -79,6 +85,7 @@ pub(super) struct StoredBreaker {
 pub(super) struct Tables {
     pub(super) events: BTreeMap<EventId, StoredEvent>,
     pub(super) deliveries: BTreeMap<DeliveryId, StoredDelivery>,
+    pub(super) lanes: HashMap<LaneId, Lane>,
     pub(super) quarantined: BTreeMap<QuarantineId, QuarantinedMessage>,
     pub(super) dynamic: BTreeMap<EndpointId, DynamicEndpoint>,
     /// Digests of messages, with the day they were last seen on.
@@ -109,6 +116,7 @@ impl Default for Tables {
         Self {
             events: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            lanes: HashMap::new(),
             quarantined: BTreeMap::new(),
             dynamic: BTreeMap::new(),
             identities: HashMap::new(),

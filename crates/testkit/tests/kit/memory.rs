@@ -45,6 +45,7 @@ fn event(id: u128, delivery: u128, identity: Identity, hand_over: bool) -> NewEv
         endpoint: ENDPOINT,
         subscription: None,
         hand_over,
+        lane: None,
     };
     NewEvent { event: Arc::new(event), identity, deliveries: vec![delivery] }
 }
@@ -86,7 +87,13 @@ fn outcome(delivery: u128, owner: ProcessId, attempts: u16, scheduled: bool, nex
         scheduled,
         attempt: Some(attempt),
         next,
+        lane: None,
     }
+}
+
+/// Records outcomes; how many were refused.
+async fn record(store: &MemoryStore, outcomes: &[Outcome]) -> usize {
+    store.record(outcomes, Duration::ZERO).await.unwrap().refused
 }
 
 async fn claim(store: &MemoryStore) -> Vec<ClaimedDelivery> {
@@ -215,7 +222,7 @@ async fn a_retry_is_due_when_it_was_said_to_be() {
     persist(&store, [event(1, 1, Identity::Id, true)]).await.unwrap();
 
     let retry = outcome(1, store.owner(), 1, false, Next::RetryAfter(Duration::from_secs(5)));
-    assert_eq!(store.record(&[retry]).await.unwrap(), 0);
+    assert_eq!(record(&store, &[retry]).await, 0);
 
     assert_eq!(state(&database, 1), DeliveryState::Retry);
     tokio::time::advance(Duration::from_millis(4_999)).await;
@@ -223,7 +230,7 @@ async fn a_retry_is_due_when_it_was_said_to_be() {
     tokio::time::advance(Duration::from_millis(1)).await;
     let claimed = claim(&store).await;
     assert_eq!((claimed[0].attempts, claimed[0].scheduled), (1, true));
-    assert_eq!(store.record(&[outcome(1, store.owner(), 2, true, Next::Success)]).await.unwrap(), 0);
+    assert_eq!(record(&store, &[outcome(1, store.owner(), 2, true, Next::Success)]).await, 0);
     assert_eq!(state(&database, 1), DeliveryState::Success);
     assert_eq!(database.deliveries()[0].history.len(), 2);
     assert!(store.waiting(10).await.unwrap().is_empty());
@@ -237,10 +244,10 @@ async fn a_repeated_record_and_a_strangers_change_nothing() {
     let success = outcome(1, one.owner(), 1, false, Next::Success);
     database.lose_replies(Op::Record, 1);
 
-    assert!(one.record(std::slice::from_ref(&success)).await.is_err());
-    assert_eq!(one.record(&[success]).await.unwrap(), 1);
+    assert!(one.record(std::slice::from_ref(&success), Duration::ZERO).await.is_err());
+    assert_eq!(record(&one, &[success]).await, 1);
     assert_eq!(database.deliveries()[0].history.len(), 1);
-    assert_eq!(two.record(&[outcome(1, two.owner(), 1, false, Next::Failure)]).await.unwrap(), 1);
+    assert_eq!(record(&two, &[outcome(1, two.owner(), 1, false, Next::Failure)]).await, 1);
     assert_eq!(state(&database, 1), DeliveryState::Success);
 }
 
@@ -258,7 +265,7 @@ async fn a_dead_process_is_taken_over_and_its_words_no_longer_count() {
     assert!(heir.heartbeat(DeliveryId::from_u128(0)).await.unwrap());
 
     assert_eq!(claim(&heir).await.len(), 1);
-    assert_eq!(dead.record(&[outcome(1, old, 1, false, Next::Success)]).await.unwrap(), 1);
+    assert_eq!(record(&dead, &[outcome(1, old, 1, false, Next::Success)]).await, 1);
     assert_eq!(
         persist(&dead, [event(2, 2, Identity::Id, true)]).await.unwrap(),
         [Stored::New { owner: None }]
@@ -293,7 +300,7 @@ async fn a_parked_delivery_counts_no_attempt() {
 
     let mut parked = outcome(1, store.owner(), 0, false, Next::Parked(Duration::ZERO));
     parked.attempt = None;
-    assert_eq!(store.record(&[parked]).await.unwrap(), 0);
+    assert_eq!(record(&store, &[parked]).await, 0);
 
     assert_eq!((state(&database, 1), database.deliveries()[0].attempts), (DeliveryState::Scheduled, 0));
     database.wait_until(|database| database.count_in(DeliveryState::Scheduled) == 1).await;

@@ -13,6 +13,9 @@ use super::trace::{TRACEPARENT, TRACESTATE, Trace};
 pub(super) const EVENT_ID: HeaderName = HeaderName::from_static("x-convoy-event-id");
 pub(super) const DELIVERY_ID: HeaderName = HeaderName::from_static("x-convoy-eventdelivery-id");
 pub(super) const EVENT_TYPE: HeaderName = HeaderName::from_static("webhook-event-type");
+/// [`ClaimedDelivery::sequence`](longshore_core::ports::ClaimedDelivery::sequence): what a receiver compares to recognise news
+/// that is older than what it has.
+pub(super) const SEQUENCE: HeaderName = HeaderName::from_static("webhook-sequence");
 const ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
 
 /// Headers that belong to the connection or are ours alone; an event's or an endpoint's value for one of these is not sent.

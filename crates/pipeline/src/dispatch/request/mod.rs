@@ -87,6 +87,7 @@ pub(super) fn build(
         headers::put(&mut head, headers::DELIVERY_ID, delivery.id.to_string());
     }
     headers::ours(&mut head, endpoint, delivery.attempts.saturating_add(1), trace);
+    head.insert(headers::SEQUENCE, delivery.sequence().into());
     headers::put(&mut head, headers::EVENT_TYPE, &*headers::percent_encoded(&event.event_type));
     let cloudevents = endpoint.settings.cloudevents;
     if cloudevents == Some(CloudEventsMode::Binary) {

@@ -68,6 +68,7 @@ fn delivery(event: &Event, endpoint: &Endpoint, attempts: u16) -> ClaimedDeliver
         subscription: None,
         attempts,
         scheduled: false,
+        place: None,
         owner: ProcessId::from_u128(1),
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn delivery(project: u128, endpoint: u128, attempts: u16, bytes: usiz
         subscription: None,
         attempts,
         scheduled: false,
+        place: None,
         owner: ProcessId::from_u128(0),
     };
     Queued { delivery, until: None, at: Instant::now() }
