@@ -29,7 +29,7 @@ impl RateLanes for MemoryStore {
 impl Tables {
     fn take_slots(&mut self, ask: SlotAsk, horizon: Duration, now: Timestamp) -> SlotGrant {
         let SlotAsk { endpoint, spacing, count } = ask;
-        let lane = self.lanes.entry(endpoint).or_insert(RateLane { spacing, next_at: now });
+        let lane = self.rate_lanes.entry(endpoint).or_insert(RateLane { spacing, next_at: now });
         if std::mem::replace(&mut lane.spacing, spacing) != spacing {
             lane.next_at = lane.next_at.min(now.after(spacing));
         } else if lane.next_at > now.after(horizon) {

@@ -100,7 +100,7 @@ pub(super) struct Tables {
     pub(super) id_window: (Timestamp, Timestamp),
     pub(super) config_version: i64,
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) lanes: HashMap<EndpointId, RateLane>,
+    pub(super) rate_lanes: HashMap<EndpointId, RateLane>,
     /// From when on each project's budget owes nothing.
     pub(super) budgets: HashMap<ProjectId, Timestamp>,
     pub(super) breakers: HashMap<EndpointId, StoredBreaker>,
@@ -127,7 +127,6 @@ impl Default for Tables {
             id_window: (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX)),
             config_version: 1,
             snapshot: Arc::default(),
-            lanes: HashMap::new(),
             budgets: HashMap::new(),
             breakers: HashMap::new(),
             breaker_version: 0,
