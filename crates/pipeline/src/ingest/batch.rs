@@ -183,13 +183,13 @@ impl Batch<Decoded> {
 
     /// Makes a fault of every message that asks for an endpoint which cannot be registered.
     pub(super) fn refuse_registration(&mut self, endpoint: EndpointId, problem: &str) {
-        for (draft, original, token) in std::mem::take(&mut self.state.drafts) {
+        for (place, draft, original, token) in std::mem::take(&mut self.state.drafts) {
             if draft.registration.as_ref().is_some_and(|wanted| wanted.id == endpoint) {
                 let problem = format!("names an endpoint that cannot be registered: {problem}");
                 let fault = Undecodable { reason: Reason::Rejected, field: "url".into(), problem };
-                self.state.faults.push((fault, original.into_message(token)));
+                self.state.faults.push((place, fault, original.into_message(token)));
             } else {
-                self.state.drafts.push((draft, original, token));
+                self.state.drafts.push((place, draft, original, token));
             }
         }
     }
