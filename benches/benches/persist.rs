@@ -55,8 +55,13 @@ fn batch(ids: &IdGenerator, size: usize, body: &Bytes) -> PersistBatch {
             content_type: None,
             attributes: None,
         };
-        let delivery =
-            NewDelivery { id: ids.delivery(now), endpoint: ENDPOINT, subscription: None, hand_over: true };
+        let delivery = NewDelivery {
+            id: ids.delivery(now),
+            endpoint: ENDPOINT,
+            subscription: None,
+            hand_over: true,
+            lane: None,
+        };
         NewEvent { event: Arc::new(event), identity: Identity::Id, deliveries: vec![delivery] }
     };
     PersistBatch { events: (0..size).map(event).collect(), ..PersistBatch::default() }

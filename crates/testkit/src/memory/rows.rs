@@ -117,6 +117,7 @@ impl Default for Tables {
             events: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             lanes: HashMap::new(),
+            rate_lanes: HashMap::new(),
             quarantined: BTreeMap::new(),
             dynamic: BTreeMap::new(),
             identities: HashMap::new(),
