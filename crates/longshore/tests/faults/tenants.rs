@@ -88,7 +88,7 @@ async fn a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down(kind
 /// event by itself the debug build of the client of SQS uses 3 ms of a core, and its server 2 ms.
 const fn rates(kind: BrokerKind) -> (u64, u64) {
     match kind {
-        BrokerKind::Sqs => (20, 150),
+        BrokerKind::Sqs => (10, 100),
         _ => (30, 250),
     }
 }
