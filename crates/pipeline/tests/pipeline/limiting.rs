@@ -42,7 +42,9 @@ async fn an_endpoint_gets_no_more_than_its_limit_in_any_window_and_nearly_all_of
     assert!((47..=50).contains(&most), "{most} in a second");
     let took = calls[499].at - calls[0].at;
     assert!(took < 11 * SECOND, "{took:?} for ten seconds' worth");
-    let gaps = calls.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
+    // What did not fit into memory is found by the first poll, a second after the start.
+    let under_way = calls.iter().filter(|call| call.at > calls[0].at + 2 * SECOND).collect::<Vec<_>>();
+    let gaps = under_way.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
     assert!(gaps < SECOND / 10, "not smooth: {gaps:?}");
     assert!(bed.database.deliveries().iter().all(|delivery| delivery.attempts == 1));
     // About once a second for the limited endpoint, not once for each request.
