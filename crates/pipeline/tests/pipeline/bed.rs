@@ -182,7 +182,7 @@ impl Bed {
             ledger: ledger.clone(),
             dispatch: sender,
             rules: Arc::default(),
-            intake: intake.clone(),
+            intake,
             limits: IngestLimits {
                 batch: NonZeroUsize::new(50).unwrap(),
                 hold_replies: 5 * SECOND,

@@ -38,10 +38,13 @@ async fn an_endpoint_gets_no_more_than_its_limit_in_any_window_and_nearly_all_of
     bed.until(DeliveryState::Success, 600).await;
 
     let calls = bed.script.calls_to(&host(A));
-    assert_eq!(most_in(&calls, SECOND), 50);
+    let most = most_in(&calls, SECOND);
+    assert!((47..=50).contains(&most), "{most} in a second");
     let took = calls[499].at - calls[0].at;
     assert!(took < 11 * SECOND, "{took:?} for ten seconds' worth");
-    let gaps = calls.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
+    // What did not fit into memory is found by the first poll, a second after the start.
+    let under_way = calls.iter().filter(|call| call.at > calls[0].at + 2 * SECOND).collect::<Vec<_>>();
+    let gaps = under_way.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
     assert!(gaps < SECOND / 10, "not smooth: {gaps:?}");
     assert!(bed.database.deliveries().iter().all(|delivery| delivery.attempts == 1));
     // About once a second for the limited endpoint, not once for each request.
@@ -58,7 +61,8 @@ async fn processes_share_one_limit() {
     bed.until(DeliveryState::Success, 400).await;
 
     let calls = bed.script.calls();
-    assert_eq!((calls.len(), most_in(&calls, SECOND)), (400, 40));
+    let most = most_in(&calls, SECOND);
+    assert!(calls.len() == 400 && (38..=40).contains(&most), "{} sent, {most} in a second", calls.len());
     let took = calls[399].at - calls[0].at;
     assert!(took < 11 * SECOND, "{took:?} for ten seconds' worth");
 }
