@@ -121,6 +121,8 @@ id! {
     BatchId,
     /// Id of a quarantined message.
     QuarantineId,
+    /// Id of a meta event.
+    MetaEventId,
     /// Id of an API key.
     ApiKeyId,
     /// Id of one run of one Longshore process: the owner of claims. A restart gets a new one.
