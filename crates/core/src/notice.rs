@@ -6,11 +6,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
+use crate::duration::HumanDuration;
 use crate::ids::ProjectId;
 
 /// What happened. The spelling is the public contract's where it knows the kind.
@@ -179,6 +181,9 @@ pub struct AlertSettings {
     pub emails: Vec<String>,
     /// Of what.
     pub events: Vec<NoticeKind>,
+    /// About one subject and kind, at most one message in this time, on each channel; what happens in between is
+    /// counted in the next. 1 s to 7 d.
+    pub every: HumanDuration,
 }
 
 impl Default for AlertSettings {
@@ -192,7 +197,7 @@ impl Default for AlertSettings {
             NoticeKind::SourceFailing,
             NoticeKind::SourceRecovered,
         ];
-        Self { emails: Vec::new(), events }
+        Self { emails: Vec::new(), events, every: HumanDuration(Duration::from_secs(3_600)) }
     }
 }
 

@@ -24,13 +24,14 @@ claimed AS (
     SET state = 'Processing', claimed_by = $4
     FROM taken t
     WHERE d.project_id = t.project_id AND d.id = t.delivery_id AND d.finished_at IS NULL
-    RETURNING d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id, d.attempt_count
+    RETURNING d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id, d.attempt_count, d.throttled_count
 )
 SELECT
     c.id AS "id!",
     c.endpoint_id AS "endpoint_id!",
     c.subscription_id,
     c.attempt_count AS "attempt_count!",
+    c.throttled_count AS "throttled_count!",
     e.project_id AS "project_id!",
     e.id AS "event_id!",
     e.source_id,

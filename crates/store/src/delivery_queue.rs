@@ -86,6 +86,7 @@ impl DeliveryQueue for Store {
                     endpoint: EndpointId::from_uuid(row.endpoint_id),
                     subscription: row.subscription_id.map(SubscriptionId::from_uuid),
                     attempts: u16::try_from(row.attempt_count).unwrap_or(u16::MAX),
+                    throttled: u16::try_from(row.throttled_count).unwrap_or(0),
                     scheduled: true,
                     owner,
                 })
@@ -100,7 +101,7 @@ impl DeliveryQueue for Store {
         let moved = self
             .within(async {
                 let mut connection = self.checkout().await?;
-                let moved = record(&mut connection, outcomes).await;
+                let moved = record(self, &mut connection, outcomes).await;
                 connection.end(moved)
             })
             .await?;
@@ -113,7 +114,11 @@ impl DeliveryQueue for Store {
 }
 
 /// One transaction for all outcomes; returns how many moved their delivery.
-async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Result<i64, StoreError> {
+async fn record(
+    store: &Store,
+    connection: &mut PgConnection,
+    outcomes: &[Outcome],
+) -> Result<i64, StoreError> {
     // In the order of their ids: see `event_log`.
     let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
     sorted.sort_unstable_by_key(|outcome| outcome.delivery);
@@ -133,6 +138,7 @@ async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Result<i
         &columns.is_attempted,
         bounds.0,
         bounds.1,
+        &columns.is_throttled,
     )
     .fetch_one(&mut *transaction)
     .await
@@ -155,12 +161,17 @@ async fn record(connection: &mut PgConnection, outcomes: &[Outcome]) -> Result<i
             &attempts.response_headers,
             &attempts.response_body as _,
             &attempts.next_state as _,
+            &attempts.next_after_seconds as _,
         )
         .execute(&mut *transaction)
         .await
         .map_err(sort)?;
     }
+    let streaks = store.failing().changes(&sorted);
+    streaks.write(&mut transaction).await?;
+    crate::notices::follow(&mut transaction, store.keys(), &sorted).await?;
     transaction.commit().await.map_err(sort)?;
+    store.failing().commit(&streaks);
     Ok(moved)
 }
 
@@ -200,6 +211,7 @@ struct OutcomeColumns {
     state: Vec<&'static str>,
     delay_seconds: Vec<f64>,
     is_attempted: Vec<bool>,
+    is_throttled: Vec<bool>,
 }
 
 impl OutcomeColumns {
@@ -217,6 +229,7 @@ impl OutcomeColumns {
                 _ => 0.0,
             });
             columns.is_attempted.push(outcome.attempt.is_some());
+            columns.is_throttled.push(outcome.aftermath.is_throttled);
         }
         columns
     }
@@ -239,6 +252,7 @@ struct AttemptColumns<'a> {
     response_headers: Vec<String>,
     response_body: Vec<&'a [u8]>,
     next_state: Vec<&'static str>,
+    next_after_seconds: Vec<Option<f64>>,
 }
 
 impl<'a> AttemptColumns<'a> {
@@ -261,6 +275,10 @@ impl<'a> AttemptColumns<'a> {
             columns.response_headers.push(attempt.response_headers.to_json());
             columns.response_body.push(&attempt.response_body);
             columns.next_state.push(state(outcome.next, outcome.attempts).as_str());
+            columns.next_after_seconds.push(match outcome.next {
+                Next::RetryAfter(delay) | Next::Parked(delay) => Some(delay.as_secs_f64()),
+                _ => None,
+            });
         }
         columns
     }

@@ -12,6 +12,8 @@ mod endpoints;
 mod feed;
 #[path = "store/leases.rs"]
 mod leases;
+#[path = "store/notices.rs"]
+mod notices;
 #[path = "store/outages.rs"]
 mod outages;
 #[path = "store/partitions.rs"]

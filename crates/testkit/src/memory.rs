@@ -10,6 +10,7 @@
 
 mod faults;
 mod log;
+mod notices;
 mod queue;
 mod replay;
 mod rows;

@@ -140,7 +140,11 @@ mod tests {
         let_through(&mut guard, 1_000, at(0));
 
         (0..50).for_each(|_| guard.note(1, false));
-        assert_eq!(let_through(&mut guard, 1_000, at(0)), 50, "at 50 percent, one retry for each fresh attempt");
+        assert_eq!(
+            let_through(&mut guard, 1_000, at(0)),
+            50,
+            "at 50 percent, one retry for each fresh attempt"
+        );
         (0..10).for_each(|_| guard.note(1, true));
         assert_eq!(let_through(&mut guard, 1_000, at(0)), 10);
         (0..1_000).for_each(|_| guard.note(1, false));

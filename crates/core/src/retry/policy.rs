@@ -19,7 +19,7 @@ const MOST_PERCENT: u8 = 90;
 const MOST_PER_SECOND: u32 = 100_000;
 
 /// The classes of outcomes that may be called final.
-const CLASSES: [&str; 10] = [
+const CLASSES: [&str; 11] = [
     "redirect",
     "client_error",
     "server_error",
@@ -30,12 +30,13 @@ const CLASSES: [&str; 10] = [
     "tls",
     "blocked",
     "protocol",
+    "auth",
 ];
 
 /// What a project's deliveries have in common besides the schedule. In JSON, with the defaults:
 ///
 /// ```json
-/// {"max_age": "7d", "retry_after_cap": null, "final": [], "storm_guard": {"percent": 50, "per_second": 20}}
+/// {"max_age": "7d", "retry_after_cap": null, "final": [], "storm_guard": {"percent": 50, "per_second": 100}}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Document", into = "Document")]
@@ -58,7 +59,7 @@ pub struct RetryShare {
 
 impl Default for RetryShare {
     fn default() -> Self {
-        Self { percent: 50, per_second: 20 }
+        Self { percent: 50, per_second: 100 }
     }
 }
 

@@ -33,7 +33,12 @@ const fn tried(made: u16) -> Tried {
     Tried { made, throttled: 0, received_at: NOW }
 }
 
-fn verdict(policy: &RetryPolicy, schedule: &RetrySchedule, tried: Tried, outcome: &AttemptOutcome) -> Verdict {
+fn verdict(
+    policy: &RetryPolicy,
+    schedule: &RetrySchedule,
+    tried: Tried,
+    outcome: &AttemptOutcome,
+) -> Verdict {
     judge(policy, schedule, tried, outcome, NOW, &mut SmallRng::seed_from_u64(0))
 }
 
@@ -217,7 +222,9 @@ fn what_a_policy_calls_final_is_not_tried_again() {
     };
 
     assert!(of(json!(["client_error"]), answer(404, None)) && of(json!(["client_error"]), answer(400, None)));
-    assert!(!of(json!(["client_error"]), answer(500, None)) && !of(json!(["client_error"]), answer(302, None)));
+    assert!(
+        !of(json!(["client_error"]), answer(500, None)) && !of(json!(["client_error"]), answer(302, None))
+    );
     for of_the_moment in [408, 425, 429] {
         assert!(!of(json!(["client_error"]), answer(of_the_moment, None)));
         assert!(of(json!([of_the_moment]), answer(of_the_moment, None)));

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod endpoint;
+mod told;
 
 use std::collections::HashSet;
 
@@ -140,6 +141,7 @@ impl Reader {
             self.fault(format!("{path}.settings.egress.{field}"), problem);
         }
         self.egress = project.settings.egress.clone();
+        self.told(path, &project.settings);
         let names: Vec<String> = project.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
         let endpoints = self.each(path, "endpoints", project.endpoints, |e| &e.name, Self::endpoint);
         let subscriptions = self.each(
@@ -152,6 +154,7 @@ impl Reader {
         let sources = self.each(path, "sources", project.sources, |s| &s.name, Self::source);
         let api_keys = self.each(path, "api_keys", project.api_keys, |k| &k.name, Self::api_key);
         let credentials = self.project_credentials(&format!("{path}.credentials"), project.credentials);
+        self.told_with(path, &project.settings, &credentials);
         Some(WantedProject {
             name: project.name,
             id: project.id,

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use longshore_core::endpoint::{Endpoint, EndpointStatus};
 use longshore_core::event::Headers;
-use longshore_core::ports::{ClaimedDelivery, Next, Outcome};
-use longshore_core::project::ProjectSettings;
-use longshore_core::retry::{Verdict, judge};
-use longshore_core::{Attempt, AttemptId, AttemptOutcome, Clock, EndpointId, Snapshot, Timestamp};
+use longshore_core::ports::{Aftermath, ClaimedDelivery, Next, Outcome};
+use longshore_core::project::{Project, ProjectSettings};
+use longshore_core::retry::{Tried, Verdict, judge};
+use longshore_core::{
+    Attempt, AttemptId, AttemptOutcome, Clock, EndpointId, NoticeKind, RetryPolicy, Snapshot, Timestamp,
+};
 use rand::Rng;
 use tracing::Instrument;
 use url::Url;
@@ -57,7 +59,7 @@ pub(super) fn turn(endpoint: EndpointId, snapshot: &Snapshot) -> Turn {
 
 /// The outcome of a delivery that was not sent.
 pub(super) fn skip(delivery: &ClaimedDelivery, next: Next) -> Outcome {
-    outcome(delivery, delivery.attempts, None, next)
+    outcome(delivery, delivery.attempts, None, next, Aftermath::default())
 }
 
 /// A delivery and the id of the attempt that is made of it.
@@ -157,13 +159,20 @@ fn conclude(
     rng: &mut impl Rng,
 ) -> Vec<Done> {
     let Exchange { url, started_at, duration, request_headers, answer } = exchange;
-    let mut next_of = |delivery: &ClaimedDelivery, number| {
-        let schedule = snapshot.retry_schedule(delivery.event.project, delivery.subscription);
-        match judge(schedule, number, &answer.outcome, now, rng) {
-            Verdict::Delivered => Next::Success,
-            Verdict::RetryAt(at) => Next::RetryAfter(at.since(now)),
-            Verdict::Exhausted => Next::Failure,
+    let project = snapshot.project(load.first.delivery.event.project);
+    let defaults;
+    let policy = match project {
+        Some(project) => &project.settings.retry_policy,
+        None => {
+            defaults = RetryPolicy::default();
+            &defaults
         }
+    };
+    let mut next_of = |delivery: &ClaimedDelivery, made| {
+        let tried = Tried { made, throttled: delivery.throttled, received_at: delivery.event.received_at };
+        let schedule = snapshot.retry_schedule(delivery.event.project, delivery.subscription);
+        let verdict = judge(policy, schedule, tried, &answer.outcome, now, rng);
+        consequences(verdict, project.map(|project| &**project), now)
     };
     let template = Attempt {
         id: load.first.id,
@@ -181,7 +190,8 @@ fn conclude(
     let mut conclude = |Sending { delivery, id }: &Sending, attempt: Attempt| {
         let number = delivery.attempts.saturating_add(1);
         let attempt = Attempt { id: *id, number, ..attempt };
-        done.push(Done::of(outcome(delivery, number, Some(attempt), next_of(delivery, number)), delivery));
+        let (next, aftermath) = next_of(delivery, number);
+        done.push(Done::of(outcome(delivery, number, Some(attempt), next, aftermath), delivery));
     };
     for sending in &load.more {
         conclude(sending, template.clone());
@@ -190,7 +200,33 @@ fn conclude(
     done
 }
 
-fn outcome(delivery: &ClaimedDelivery, attempts: u16, attempt: Option<Attempt>, next: Next) -> Outcome {
+/// Where the delivery goes by that verdict, and what else follows.
+fn consequences(verdict: Verdict, project: Option<&Project>, now: Timestamp) -> (Next, Aftermath) {
+    let is_watched = project.is_some_and(|project| project.settings.disable_endpoint);
+    let aftermath = Aftermath { is_watched, ..Aftermath::default() };
+    let is_told = |kind| project.is_some_and(|project| project.wants(kind));
+    match verdict {
+        Verdict::Delivered => {
+            (Next::Success, Aftermath { is_told: is_told(NoticeKind::DeliverySuccess), ..aftermath })
+        }
+        Verdict::RetryAt(at) => (Next::RetryAfter(at.since(now)), aftermath),
+        Verdict::ThrottledUntil(at) => {
+            (Next::RetryAfter(at.since(now)), Aftermath { is_throttled: true, ..aftermath })
+        }
+        Verdict::Ended(end) => {
+            let is_told = is_told(NoticeKind::DeliveryFailed);
+            (Next::Failure, Aftermath { end: Some(end), is_told, ..aftermath })
+        }
+    }
+}
+
+fn outcome(
+    delivery: &ClaimedDelivery,
+    attempts: u16,
+    attempt: Option<Attempt>,
+    next: Next,
+    aftermath: Aftermath,
+) -> Outcome {
     Outcome {
         delivery: delivery.id,
         event: delivery.event.id,
@@ -201,5 +237,6 @@ fn outcome(delivery: &ClaimedDelivery, attempts: u16, attempt: Option<Attempt>, 
         scheduled: delivery.scheduled,
         attempt,
         next,
+        aftermath,
     }
 }

@@ -29,6 +29,8 @@ pub enum Op {
     Record,
     /// `DeliveryQueue::resign`.
     Resign,
+    /// Any call of `Notices`.
+    Notices,
 }
 
 /// What happens to one call.

@@ -67,7 +67,10 @@ impl DeliveryQueue for MemoryStore {
 
     async fn record(&self, outcomes: &[Outcome]) -> Result<usize, StoreError> {
         self.call(Op::Record, |tables, now| {
-            Ok(outcomes.iter().filter(|outcome| !tables.record(outcome, now)).count())
+            let moved: Vec<&Outcome> =
+                outcomes.iter().filter(|outcome| tables.record(outcome, now)).collect();
+            tables.follow(outcomes, &moved);
+            Ok(outcomes.len() - moved.len())
         })
         .await
     }
@@ -113,6 +116,7 @@ impl Tables {
                 endpoint: delivery.endpoint,
                 subscription: delivery.subscription,
                 attempts: delivery.attempts,
+                throttled: delivery.throttled,
                 scheduled: true,
                 owner,
             })
@@ -141,6 +145,7 @@ impl Tables {
         );
         assert!(outcome.event == delivery.event, "`event` of {outcome:?} is wrong");
         delivery.attempts = outcome.attempts;
+        delivery.throttled += u16::from(outcome.aftermath.is_throttled);
         delivery.counted.extend(outcome.attempt.clone());
         match outcome.next {
             Next::Success => delivery.finish(DeliveryState::Success),
