@@ -125,6 +125,8 @@ id! {
     BatchId,
     /// Id of a quarantined message.
     QuarantineId,
+    /// Id of a meta event.
+    MetaEventId,
     /// Id of an API key.
     ApiKeyId,
     /// Id of a lane: deliveries of one subscription with one key, kept in order. Not of a time.

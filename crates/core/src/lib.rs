@@ -21,6 +21,7 @@
 //! | [`rate`] | rate limits |
 //! | [`breaker`] | when an endpoint's breaker opens and closes |
 //! | [`delivery`] | delivery states |
+//! | [`notice`] | what people are told of: meta events and alerts |
 //! | [`quarantine`] | why a message could not become an event |
 //! | [`ports`] | the narrow ports the pipeline needs from a store |
 
@@ -36,6 +37,7 @@ pub mod ids;
 pub mod json;
 pub mod mapping;
 pub mod media;
+pub mod notice;
 pub mod ports;
 pub mod project;
 pub mod quarantine;
@@ -52,13 +54,14 @@ pub use delivery::DeliveryState;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use event::{Event, EventKind, Headers};
 pub use ids::{
-    ApiKeyId, AttemptId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, ProcessId, ProjectId,
-    QuarantineId, SourceId, SubscriptionId,
+    ApiKeyId, AttemptId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId, ProcessId,
+    ProjectId, QuarantineId, SourceId, SubscriptionId,
 };
 pub use mapping::Mapping;
+pub use notice::{Notice, NoticeKind};
 pub use project::Project;
 pub use rate::RateLimit;
-pub use retry::{RetrySchedule, Verdict, judge};
+pub use retry::{RetryPolicy, RetrySchedule, Verdict, judge};
 pub use secret::Secret;
 pub use snapshot::Snapshot;
 pub use subscription::{Subscription, TypePattern};

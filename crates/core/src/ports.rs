@@ -18,7 +18,9 @@ use crate::event::{Event, Headers};
 use crate::ids::{
     DeliveryId, EndpointId, EventId, LaneId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
 };
+use crate::notice::{DisableReason, Notice};
 use crate::quarantine::{MessageFacts, Reason};
+use crate::retry::End;
 use crate::snapshot::Snapshot;
 use crate::subscription::TypePattern;
 
@@ -292,6 +294,8 @@ pub struct ClaimedDelivery {
     pub subscription: Option<SubscriptionId>,
     /// Attempts made so far.
     pub attempts: u16,
+    /// How many of them were answered `429` and cost nothing.
+    pub throttled: u16,
     /// Whether it has a row in the schedule: false for a fresh delivery handed over in memory.
     pub scheduled: bool,
     /// Who owned it when it was claimed; a record by anyone else is refused.
@@ -366,6 +370,32 @@ impl Next {
     }
 }
 
+/// What an outcome means beyond its delivery. Nothing, by default: then recording it costs nothing more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aftermath {
+    /// The attempt was answered `429`: it is on record, and costs none of the schedule's.
+    pub is_throttled: bool,
+    /// Why the delivery was given up, when it was after an attempt.
+    pub end: Option<End>,
+    /// Whether the project wants to be told of this end, or this success.
+    pub is_told: bool,
+    /// Whether the project switches off endpoints that keep failing: then it is remembered since when this one does.
+    pub is_watched: bool,
+}
+
+impl Aftermath {
+    /// Whether the endpoint is to be switched off for it: at once when it is gone; when it was given up for lack of
+    /// attempts or time, only if it had no success since the delivery's first attempt.
+    #[must_use]
+    pub const fn disables(&self) -> Option<DisableReason> {
+        match self.end {
+            Some(End::Gone) => Some(DisableReason::Gone),
+            Some(End::Exhausted | End::Expired) if self.is_watched => Some(DisableReason::Exhausted),
+            _ => None,
+        }
+    }
+}
+
 /// What a process did with a claimed delivery.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -389,6 +419,8 @@ pub struct Outcome {
     pub next: Next,
     /// The lane it stands in.
     pub lane: Option<LaneId>,
+    /// What else follows.
+    pub aftermath: Aftermath,
 }
 
 /// What came of recording outcomes.
@@ -453,4 +485,26 @@ pub trait DeliveryQueue: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`]: others have to wait for the lease to end.
     fn resign(&self, oldest: DeliveryId) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// What is told to people, and the endpoints that are switched off for them. Nothing of it is on the hot path.
+pub trait Notices: Send + Sync + 'static {
+    /// Switches an endpoint off and tells so, in one transaction. Of several processes that want it, one does it.
+    ///
+    /// Returns whether this call did it: false when the endpoint was not active any more, or is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing was changed; repeating the call is safe.
+    fn disable(
+        &self,
+        endpoint: EndpointId,
+        reason: DisableReason,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Writes down what happened, for those channels that its project has and wants it on. Who repeats a call whose
+    /// result is unknown may tell twice.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is known to be written.
+    fn tell(&self, notices: &[Notice]) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::breaker::BreakerSettings;
 use crate::filter::Semantics;
 use crate::ids::ProjectId;
+use crate::notice::{AlertSettings, MetaEventSettings, NoticeKind};
 use crate::rate::RateLimit;
-use crate::retry::RetrySchedule;
+use crate::retry::{RetryPolicy, RetrySchedule};
 use crate::secret::{Secret, exposed_option};
 use crate::signature::{Encoding, Hash};
 
@@ -26,6 +27,13 @@ pub struct Project {
 }
 
 impl Project {
+    /// Whether anybody is to be told of that kind, by whatever channel.
+    #[must_use]
+    pub fn wants(&self, kind: NoticeKind) -> bool {
+        let has_channel = !self.settings.alerts.emails.is_empty() || self.credentials.slack_url.is_some();
+        self.settings.meta_events.wants(kind) || (has_channel && self.settings.alerts.wants(kind))
+    }
+
     /// A project with defaults.
     #[must_use]
     pub fn new(id: ProjectId, name: String) -> Self {
@@ -56,6 +64,8 @@ pub struct ProjectSettings {
     pub max_payload_bytes: usize,
     /// When a delivery is tried again, unless its subscription says otherwise.
     pub retry: RetrySchedule,
+    /// What is tried again at all, for how long, and how much of it.
+    pub retry_policy: RetryPolicy,
     /// How deliveries are signed.
     pub signature: SignatureSettings,
     /// How filters treat absent keys and mixed types.
@@ -72,6 +82,10 @@ pub struct ProjectSettings {
     pub circuit_breaker: BreakerSettings,
     /// How requests leave.
     pub egress: EgressSettings,
+    /// Where meta events go, and which.
+    pub meta_events: MetaEventSettings,
+    /// Who is alerted of what.
+    pub alerts: AlertSettings,
 }
 
 impl Default for ProjectSettings {
@@ -79,6 +93,7 @@ impl Default for ProjectSettings {
         Self {
             max_payload_bytes: 1024 * 1024,
             retry: RetrySchedule::default(),
+            retry_policy: RetryPolicy::default(),
             signature: SignatureSettings::default(),
             filter_semantics: Semantics::Strict,
             idempotency_header: "X-Convoy-Idempotency-Key".to_owned(),
@@ -87,6 +102,8 @@ impl Default for ProjectSettings {
             ingest_rate_limit: None,
             circuit_breaker: BreakerSettings::default(),
             egress: EgressSettings::default(),
+            meta_events: MetaEventSettings::default(),
+            alerts: AlertSettings::default(),
         }
     }
 }

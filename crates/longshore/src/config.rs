@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) ops: Ops,
     pub(crate) ingest: Ingest,
     pub(crate) dispatch: Dispatch,
+    pub(crate) smtp: Smtp,
     pub(crate) retention: Retention,
     pub(crate) shutdown: Shutdown,
     pub(crate) log: Log,
@@ -142,6 +143,35 @@ pub(crate) struct Dispatch {
     pub(crate) dns_max_ttl: Duration,
     #[serde(with = "longshore_core::duration")]
     pub(crate) dns_negative_ttl: Duration,
+}
+
+/// `[smtp]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Smtp {
+    /// Empty: nobody is mailed.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    #[serde(default)]
+    pub(crate) username: Option<String>,
+    #[serde(default, serialize_with = "redacted")]
+    pub(crate) password: Option<Secret<String>>,
+    #[serde(default)]
+    pub(crate) password_file: Option<String>,
+    pub(crate) from: String,
+    pub(crate) tls: SmtpTls,
+}
+
+/// How the SMTP server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SmtpTls {
+    /// In the clear at first, then TLS, or not at all.
+    Starttls,
+    /// TLS from the first byte.
+    Tls,
+    /// In the clear: to this machine only.
+    None,
 }
 
 /// `[retention]`

@@ -25,10 +25,10 @@ use crate::config::{Config, Inputs};
 use crate::egress;
 use crate::gate::ApiKeyGate;
 use crate::lifecycle::{Stage, Tasks};
-use crate::ops;
 use crate::public_keys::public_keys_router;
 use crate::sources::declared::FileSource;
 use crate::sources::{self, Sources};
+use crate::{notices, ops};
 
 /// How long outcomes are gathered.
 const GATHER: Duration = Duration::from_millis(20);
@@ -70,7 +70,8 @@ pub(crate) async fn start(
         },
         clock: SystemClock,
     };
-    start_dispatch(tasks, config, store, &resources, ledger, fresh)?;
+    let transport = start_dispatch(tasks, config, store, &resources, ledger, fresh)?;
+    notices::start(tasks, config, store, &resources.snapshot, &transport)?;
     start_http(tasks, config, store, &resources, ingest.clone(), health).await?;
     let sources = Sources {
         inputs: inputs.clone(),
@@ -120,11 +121,11 @@ fn start_dispatch(
     resources: &Followed,
     ledger: Ledger,
     fresh: mpsc::UnboundedReceiver<Vec<ClaimedDelivery>>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<HttpTransport> {
     let transport = HttpTransport::new(&egress::settings(config))?;
     let dispatch = Dispatch {
         queue: Arc::new(store.clone()),
-        transport,
+        transport: transport.clone(),
         config: resources.snapshot.clone(),
         ledger,
         fresh,
@@ -144,7 +145,7 @@ fn start_dispatch(
         dispatch::run(dispatch, stop.ingested, stop.hard).await;
         Ok(())
     });
-    Ok(())
+    Ok(transport)
 }
 
 async fn start_http(

@@ -15,6 +15,7 @@
 //! | [`data`] | the data plane's tasks |
 //! | [`gate`] | who may post events |
 //! | [`public_keys`] | what receivers verify `v1a` signatures with |
+//! | [`notices`] | meta events and alerts on their way out |
 //! | [`maintenance`] | partitions and retention |
 
 mod apply;
@@ -27,6 +28,7 @@ mod failure;
 mod gate;
 mod lifecycle;
 mod maintenance;
+mod notices;
 mod ops;
 mod public_keys;
 mod runtime;

@@ -46,8 +46,21 @@ pub(crate) async fn run(store: Store, retention: Retention, drops: bool, stop: C
         if let Err(error) = store.tend_lanes(IDLE_LANE).await {
             warn!(%error, "lanes not tended; trying again later");
         }
+        if drops {
+            drop_notices(&store, retention.events).await;
+        }
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
             return;
+        }
+    }
+}
+
+async fn drop_notices(store: &Store, kept: Duration) {
+    loop {
+        match store.drop_notices(kept).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return warn!(%error, "old meta events not dropped; trying again later"),
         }
     }
 }

@@ -25,7 +25,7 @@ claimed AS (
     FROM taken t
     WHERE d.project_id = t.project_id AND d.id = t.delivery_id AND d.finished_at IS NULL
     RETURNING
-        d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id, d.attempt_count,
+        d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id, d.attempt_count, d.throttled_count,
         t.lane_id, t.lane_sequence
 )
 SELECT
@@ -33,6 +33,7 @@ SELECT
     c.endpoint_id AS "endpoint_id!",
     c.subscription_id,
     c.attempt_count AS "attempt_count!",
+    c.throttled_count AS "throttled_count!",
     c.lane_id,
     c.lane_sequence,
     $4::uuid AS "owner!",

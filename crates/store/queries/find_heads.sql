@@ -5,6 +5,7 @@ SELECT
     d.endpoint_id AS "endpoint_id!",
     d.subscription_id,
     d.attempt_count AS "attempt_count!",
+    d.throttled_count AS "throttled_count!",
     s.lane_id,
     s.lane_sequence,
     d.claimed_by AS "owner!",

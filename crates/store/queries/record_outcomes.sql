@@ -3,9 +3,10 @@
 WITH input AS MATERIALIZED (
     SELECT *
     FROM unnest(
-        $1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::boolean[], $6::text[], $7::float8[], $8::boolean[]
+        $1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::boolean[], $6::text[], $7::float8[], $8::boolean[],
+        $11::boolean[]
     ) AS t (
-        project_id, delivery_id, owner, attempts, is_scheduled, state, delay_seconds, is_attempted
+        project_id, delivery_id, owner, attempts, is_scheduled, state, delay_seconds, is_attempted, is_throttled
     )
 ),
 moved AS (
@@ -13,6 +14,7 @@ moved AS (
     SET
         state = i.state,
         attempt_count = i.attempts,
+        throttled_count = d.throttled_count + i.is_throttled::int,
         claimed_by = NULL,
         finished_at = CASE WHEN i.state IN ('Success', 'Failure', 'Discarded') THEN now() END
     FROM input i

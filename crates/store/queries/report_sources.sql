@@ -21,12 +21,13 @@ gone AS (
 )
 INSERT INTO source_status (
     project_id, source_id, process_id, worker, kind, name, state, problem, warnings, last_progress_at, lag, in_flight,
-    oldest_in_flight_at, received, stored, duplicate, redelivered, quarantined, returned, reconnects
+    oldest_in_flight_at, received, stored, duplicate, redelivered, quarantined, returned, reconnects, failing_since
 )
 SELECT
     project_id, source_id, $1, worker, kind, name, state, problem, warnings::json,
     now() - make_interval(secs => progress_seconds), lag, in_flight, now() - make_interval(secs => oldest_seconds),
-    received, stored, duplicate, redelivered, quarantined, returned, reconnects
+    received, stored, duplicate, redelivered, quarantined, returned, reconnects,
+    CASE WHEN state = 'failing' THEN now() END
 FROM input
 ORDER BY source_id, worker
 ON CONFLICT (source_id, process_id, worker) DO UPDATE SET
@@ -35,4 +36,9 @@ ON CONFLICT (source_id, process_id, worker) DO UPDATE SET
     lag = excluded.lag, in_flight = excluded.in_flight, oldest_in_flight_at = excluded.oldest_in_flight_at,
     received = excluded.received, stored = excluded.stored, duplicate = excluded.duplicate,
     redelivered = excluded.redelivered, quarantined = excluded.quarantined, returned = excluded.returned,
-    reconnects = excluded.reconnects, updated_at = now()
+    reconnects = excluded.reconnects, updated_at = now(),
+    -- Who connects again has not recovered yet.
+    failing_since = CASE
+        WHEN excluded.state = 'failing' THEN COALESCE(source_status.failing_since, now())
+        WHEN excluded.state = 'connecting' THEN source_status.failing_since
+    END

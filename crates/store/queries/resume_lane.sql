@@ -11,6 +11,6 @@ due AS (
     RETURNING s.project_id, s.delivery_id
 )
 UPDATE deliveries d
-SET state = 'Scheduled', attempt_count = 0
+SET state = 'Scheduled', attempt_count = 0, throttled_count = 0
 FROM due
 WHERE d.project_id = due.project_id AND d.id = due.delivery_id AND d.finished_at IS NULL

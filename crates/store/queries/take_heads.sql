@@ -6,7 +6,7 @@ WITH claimed AS (
     JOIN schedule s ON s.delivery_id = t.delivery_id
     WHERE d.project_id = s.project_id AND d.id = s.delivery_id AND d.finished_at IS NULL
     RETURNING
-        d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id, d.attempt_count, d.claimed_by,
+        d.project_id, d.id, d.event_id, d.endpoint_id, d.subscription_id, d.attempt_count, d.throttled_count, d.claimed_by,
         s.lane_id, s.lane_sequence
 )
 SELECT
@@ -14,6 +14,7 @@ SELECT
     c.endpoint_id AS "endpoint_id!",
     c.subscription_id,
     c.attempt_count AS "attempt_count!",
+    c.throttled_count AS "throttled_count!",
     c.lane_id,
     c.lane_sequence,
     c.claimed_by AS "owner!",

@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Executor};
 
 use crate::error::sort;
+use crate::notices::Failing;
 use crate::seal::Keys;
 
 /// How to reach Postgres and how to behave there.
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) owner: RwLock<ProcessId>,
     /// Lower bound, in milliseconds, of the oldest partition: where derived ids begin to find a place.
     pub(crate) floor_ms: AtomicI64,
+    /// Which endpoints fail, as far as this process knows.
+    pub(crate) failing: Failing,
 }
 
 /// How far into the future a producer's timestamp may lie and still place its event: partitions are there.
@@ -92,6 +95,7 @@ pub async fn connect(settings: &Settings, keys: Keys) -> Result<Store, StoreErro
         deadline: settings.connect_timeout + settings.statement_timeout + Duration::from_secs(2),
         owner: RwLock::new(new_process_id()),
         floor_ms: AtomicI64::new(i64::MAX),
+        failing: Failing::default(),
     };
     Ok(Store { inner: Arc::new(inner) })
 }
@@ -99,6 +103,10 @@ pub async fn connect(settings: &Settings, keys: Keys) -> Result<Store, StoreErro
 impl Store {
     pub(crate) fn pool(&self) -> &PgPool {
         &self.inner.pool
+    }
+
+    pub(crate) fn failing(&self) -> &Failing {
+        &self.inner.failing
     }
 
     /// The keys that seal credentials and hash API keys.

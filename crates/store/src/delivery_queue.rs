@@ -72,7 +72,7 @@ impl DeliveryQueue for Store {
         }
         self.within(async {
             let mut connection = self.checkout().await?;
-            let recorded = record(&mut connection, outcomes, lease).await;
+            let recorded = record(self, &mut connection, outcomes, lease).await;
             connection.end(recorded)
         })
         .await
@@ -85,6 +85,7 @@ impl DeliveryQueue for Store {
 
 /// One transaction for all outcomes.
 async fn record(
+    store: &Store,
     connection: &mut PgConnection,
     outcomes: &[Outcome],
     lease: Duration,
@@ -108,6 +109,7 @@ async fn record(
         &columns.is_attempted,
         bounds.0,
         bounds.1,
+        &columns.is_throttled,
     )
     .fetch_one(&mut *transaction)
     .await
@@ -130,11 +132,15 @@ async fn record(
             &attempts.response_headers,
             &attempts.response_body as _,
             &attempts.next_state as _,
+            &attempts.next_after_seconds as _,
         )
         .execute(&mut *transaction)
         .await
         .map_err(sort)?;
     }
+    let streaks = store.failing().changes(&sorted);
+    streaks.write(&mut transaction).await?;
+    crate::notices::follow(&mut transaction, store.keys(), &sorted).await?;
     let refused = outcomes.len().saturating_sub(usize::try_from(moved).unwrap_or(0));
     let mut recorded = Recorded { refused, ..Recorded::default() };
     let laned: Vec<&Outcome> = sorted.into_iter().filter(|outcome| outcome.lane.is_some()).collect();
@@ -143,6 +149,7 @@ async fn record(
         lanes::leave(&mut transaction, &laned, lease, &mut recorded).await?;
     }
     transaction.commit().await.map_err(sort)?;
+    store.failing().commit(&streaks);
     Ok(recorded)
 }
 
@@ -168,6 +175,7 @@ struct OutcomeColumns {
     state: Vec<&'static str>,
     delay_seconds: Vec<f64>,
     is_attempted: Vec<bool>,
+    is_throttled: Vec<bool>,
 }
 
 impl OutcomeColumns {
@@ -187,6 +195,7 @@ impl OutcomeColumns {
                 Next::Success | Next::Failure | Next::Discarded => 0.0,
             });
             columns.is_attempted.push(outcome.attempt.is_some());
+            columns.is_throttled.push(outcome.aftermath.is_throttled);
         }
         columns
     }
@@ -209,6 +218,7 @@ struct AttemptColumns<'a> {
     response_headers: Vec<String>,
     response_body: Vec<&'a [u8]>,
     next_state: Vec<&'static str>,
+    next_after_seconds: Vec<Option<f64>>,
 }
 
 impl<'a> AttemptColumns<'a> {
@@ -231,6 +241,10 @@ impl<'a> AttemptColumns<'a> {
             columns.response_headers.push(attempt.response_headers.to_json());
             columns.response_body.push(&attempt.response_body);
             columns.next_state.push(state(outcome.next, outcome.attempts).as_str());
+            columns.next_after_seconds.push(match outcome.next {
+                Next::RetryAfter(delay) | Next::Parked(delay) => Some(delay.as_secs_f64()),
+                _ => None,
+            });
         }
         columns
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use longshore_core::endpoint::{EndpointStatus, LONGEST_OVERLAP, MAX_LIVE_SECRETS};
+use longshore_core::notice::{Notice, NoticeKind};
 use longshore_core::ports::StoreError;
 use longshore_core::signature::SigningKey;
 use longshore_core::{Clock, EndpointId, IdGenerator, ProjectId, Secret, SystemClock, Timestamp};
@@ -16,6 +17,8 @@ use uuid::Uuid;
 
 use crate::connect::Store;
 use crate::error::{misconfigured, sort};
+use crate::feed::lock_config;
+use crate::notices::{endpoint_data, tell};
 
 /// An endpoint without what is sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +118,7 @@ impl Store {
         status: EndpointStatus,
     ) -> Result<Option<EndpointStatus>, StoreError> {
         let mut transaction = self.pool().begin().await.map_err(sort)?;
+        lock_config(&mut transaction).await?;
         let before = sqlx::query_scalar!(
             "SELECT status FROM endpoints WHERE project_id = $1 AND id = $2 FOR UPDATE",
             project.as_uuid(),
@@ -134,8 +138,14 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(sort)?;
+        let before: EndpointStatus = before.parse().map_err(misconfigured)?;
+        if before != status {
+            let is_back = (before, status) == (EndpointStatus::Inactive, EndpointStatus::Active);
+            let kinds = [Some(NoticeKind::EndpointUpdated), is_back.then_some(NoticeKind::EndpointEnabled)];
+            self.tell_of(&mut transaction, project, endpoint, kinds.into_iter().flatten()).await?;
+        }
         transaction.commit().await.map_err(sort)?;
-        before.parse().map(Some).map_err(misconfigured)
+        Ok(Some(before))
     }
 
     /// Gives an endpoint a new secret, which signs at once. Those it has go on for `overlap` at most; zero ends them.
@@ -157,6 +167,7 @@ impl Store {
             return Err(rejected("the old secrets may go on for a year at most".to_owned()));
         }
         let mut transaction = self.pool().begin().await.map_err(sort)?;
+        lock_config(&mut transaction).await?;
         // One roll of an endpoint at a time: they are counted.
         let found = sqlx::query_scalar!(
             r#"SELECT now() AS "now!" FROM endpoints WHERE project_id = $1 AND id = $2 FOR UPDATE"#,
@@ -181,8 +192,24 @@ impl Store {
         }
         let until = now.after(overlap);
         self.replace_secret(&mut transaction, project, endpoint, secret, until).await?;
+        self.tell_of(&mut transaction, project, endpoint, [NoticeKind::EndpointUpdated]).await?;
         transaction.commit().await.map_err(sort)?;
         Ok(Some(Rolled { beside, until }))
+    }
+
+    async fn tell_of(
+        &self,
+        connection: &mut PgConnection,
+        project: ProjectId,
+        endpoint: EndpointId,
+        kinds: impl IntoIterator<Item = NoticeKind>,
+    ) -> Result<(), StoreError> {
+        let data = endpoint_data(connection, endpoint.as_uuid()).await?;
+        let notices: Vec<Notice> = kinds
+            .into_iter()
+            .map(|kind| Notice { project, kind, subject: endpoint.as_u128(), data: data.clone() })
+            .collect();
+        tell(connection, self.keys(), &notices).await
     }
 
     /// Ends what signs now at `until`, and adds the new one.

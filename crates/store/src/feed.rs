@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use longshore_core::ports::{EventLog, StoreError};
 use longshore_core::{ProjectId, Secret, Snapshot, SourceId, Timestamp};
+use sqlx::PgConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +70,16 @@ pub struct ApiKey {
     pub project: ProjectId,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
+}
+
+/// Takes the turn to change the configuration. Whoever locks rows of it before changing them does this first, as every
+/// statement that changes some does by itself: so two of them never wait for each other.
+pub(crate) async fn lock_config(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("SELECT version FROM config_version FOR UPDATE")
+        .fetch_optional(connection)
+        .await
+        .map(drop)
+        .map_err(sort)
 }
 
 impl Store {

@@ -22,6 +22,7 @@
 //! | [`quarantine`] | quarantined messages: list, show, discard, replay |
 //! | [`directory`] | names, without what is sealed |
 //! | [`status`] | what the sources say of themselves |
+//! | [`notices`] | endpoints switched off, meta events, alerts |
 //! | [`feed`] | the configuration snapshot that follows changes |
 //! | [`partitions`] | created ahead, dropped by retention |
 //! | [`seal`] | credentials at rest, and the keys they are sealed with |
@@ -45,6 +46,7 @@ pub mod feed;
 mod lanes;
 mod lease;
 pub mod migrate;
+pub mod notices;
 pub mod offsets;
 pub mod partitions;
 pub mod quarantine;

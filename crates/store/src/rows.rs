@@ -7,6 +7,7 @@ use longshore_core::endpoint::{
     Authentication, Endpoint, EndpointCredentials, EndpointKey, EndpointSettings,
 };
 use longshore_core::filter::{Filter, FilterError, FilterSet};
+use longshore_core::notice::{Notice, NoticeKind};
 use longshore_core::ports::{DynamicEndpoint, StoreError};
 use longshore_core::project::{Project, ProjectCredentials, ProjectSettings};
 use longshore_core::retry::RetrySchedule;
@@ -173,6 +174,7 @@ pub(crate) async fn register_dynamic(store: &Store, wanted: &[DynamicEndpoint]) 
     let keys = store.keys();
     let mut random = rand::rngs::OsRng.unwrap_err();
     let mut transaction = store.pool().begin().await.map_err(sort)?;
+    let mut notices = Vec::new();
     let mut sorted: Vec<&DynamicEndpoint> = wanted.iter().collect();
     sorted.sort_unstable_by_key(|endpoint| endpoint.id);
     for endpoint in sorted {
@@ -206,6 +208,12 @@ pub(crate) async fn register_dynamic(store: &Store, wanted: &[DynamicEndpoint]) 
             .execute(&mut *transaction)
             .await
             .map_err(sort)?;
+            notices.push(Notice {
+                project: endpoint.project,
+                kind: NoticeKind::EndpointCreated,
+                subject: endpoint.id.as_u128(),
+                data: crate::notices::endpoint_data(&mut transaction, endpoint.id.as_uuid()).await?,
+            });
         }
         let types: Vec<String> = endpoint.event_types.iter().map(ToString::to_string).collect();
         sqlx::query!(
@@ -221,6 +229,7 @@ pub(crate) async fn register_dynamic(store: &Store, wanted: &[DynamicEndpoint]) 
         .await
         .map_err(sort)?;
     }
+    crate::notices::tell(&mut transaction, keys, &notices).await?;
     transaction.commit().await.map_err(sort)
 }
 
@@ -239,7 +248,7 @@ fn open_endpoint(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<EndpointCredent
     serde_json::from_str(&text).map_err(|_| "the sealed credentials are not understood".to_owned())
 }
 
-fn open_project(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<ProjectCredentials, String> {
+pub(crate) fn open_project(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<ProjectCredentials, String> {
     let text = open_text(keys, sealed, id)?;
     serde_json::from_str(&text).map_err(|_| "the sealed credentials are not understood".to_owned())
 }

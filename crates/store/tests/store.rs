@@ -14,6 +14,8 @@ mod endpoints;
 mod feed;
 #[path = "store/leases.rs"]
 mod leases;
+#[path = "store/notices.rs"]
+mod notices;
 #[path = "store/ordering.rs"]
 mod ordering;
 #[path = "store/outages.rs"]

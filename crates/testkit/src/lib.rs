@@ -25,6 +25,7 @@
 //! | [`record`] | what a fault test saw, for the table of `docs/reliability.md` |
 //! | [`receiver`] | a webhook receiver that answers by script and checks signatures |
 //! | [`servers`] | servers of its own for a test that stops them |
+//! | [`smtp`] | a mail server that keeps what it is handed |
 //! | `tls` | (feature `tls`) authorities and certificates made on the spot |
 //! | `sqs` | with the feature `sqs`: queues of its own for each test on an SQS server, publishing, depth |
 
@@ -48,6 +49,7 @@ pub mod rabbitmq;
 pub mod receiver;
 pub mod record;
 pub mod servers;
+pub mod smtp;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(feature = "tls")]

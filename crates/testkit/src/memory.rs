@@ -12,6 +12,7 @@ mod breakers;
 mod faults;
 mod lanes;
 mod log;
+mod notices;
 mod queue;
 mod rates;
 mod replay;

@@ -5,13 +5,14 @@ use std::time::Duration;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::jitter::Jitter;
 use crate::duration::{self, HumanDuration};
 
 const MAX_ATTEMPTS: u16 = 100;
 const MIN_DELAY: Duration = Duration::from_millis(1);
 const MAX_DELAY: Duration = Duration::from_secs(7 * 24 * 3_600);
 const DEFAULT_CAP: Duration = Duration::from_secs(7_200);
-const DEFAULT_JITTER: f64 = 0.2;
+const DEFAULT_JITTER: Jitter = Jitter::Fraction(0.2);
 
 /// The delays of the example schedule in the Standard Webhooks specification, in seconds.
 const DEFAULT_DELAYS: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
@@ -26,13 +27,14 @@ const DEFAULT_DELAYS: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 
 /// {"type": "list", "delays": ["5s", "5m", "2h"]}
 /// ```
 ///
-/// `jitter` is the fraction by which a delay may be shorter or longer, 0 to 1; a delay is never less than half
-/// of what is scheduled. It defaults to 0.2 for `exponential` and to 0 otherwise.
+/// `jitter` is the fraction by which a delay may be shorter or longer, 0 to 1 (then a delay is never less than half
+/// of what is scheduled), or `"full"`: anything up to what is scheduled. It defaults to 0.2 for `exponential` and to
+/// 0 otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Document", into = "Document")]
 pub struct RetrySchedule {
     steps: Steps,
-    jitter: f64,
+    jitter: Jitter,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -69,8 +71,8 @@ pub enum ScheduleError {
         cap: Duration,
     },
     /// A jitter out of range.
-    #[error("`jitter` is `{0}`: write a fraction from 0 to 1")]
-    Jitter(f64),
+    #[error("`jitter` is `{0}`: write a fraction from 0 to 1, or `full`")]
+    Jitter(Jitter),
 }
 
 impl RetrySchedule {
@@ -79,7 +81,7 @@ impl RetrySchedule {
     /// # Errors
     /// [`ScheduleError`] when a value is out of range.
     pub fn linear(delay: Duration, attempts: u16) -> Result<Self, ScheduleError> {
-        Self::validated(Steps::Linear { delay, attempts }, 0.0)
+        Self::validated(Steps::Linear { delay, attempts }, Jitter::NONE)
     }
 
     /// `delay`, then twice as long each time, at most `cap`; with a jitter of 0.2.
@@ -95,18 +97,18 @@ impl RetrySchedule {
     /// # Errors
     /// [`ScheduleError`] when a value is out of range.
     pub fn list(delays: Vec<Duration>) -> Result<Self, ScheduleError> {
-        Self::validated(Steps::List(delays), 0.0)
+        Self::validated(Steps::List(delays), Jitter::NONE)
     }
 
     /// The same schedule with that jitter.
     ///
     /// # Errors
     /// [`ScheduleError`] when it is not a fraction from 0 to 1.
-    pub fn with_jitter(self, jitter: f64) -> Result<Self, ScheduleError> {
-        Self::validated(self.steps, jitter)
+    pub fn with_jitter(self, jitter: impl Into<Jitter>) -> Result<Self, ScheduleError> {
+        Self::validated(self.steps, jitter.into())
     }
 
-    fn validated(steps: Steps, jitter: f64) -> Result<Self, ScheduleError> {
+    fn validated(steps: Steps, jitter: Jitter) -> Result<Self, ScheduleError> {
         let bounded = |name, delay: Duration| {
             let inside = (MIN_DELAY..=MAX_DELAY).contains(&delay);
             if inside { Ok(()) } else { Err(ScheduleError::Delay { name, delay }) }
@@ -129,7 +131,7 @@ impl RetrySchedule {
         if !(1..=usize::from(MAX_ATTEMPTS)).contains(&attempts) {
             return Err(ScheduleError::Attempts(attempts));
         }
-        if !(0.0..=1.0).contains(&jitter) {
+        if !jitter.is_valid() {
             return Err(ScheduleError::Jitter(jitter));
         }
         Ok(Self { steps, jitter })
@@ -162,20 +164,16 @@ impl RetrySchedule {
         }
     }
 
-    /// `scheduled` made shorter or longer by the jitter, never below half of it.
+    /// `scheduled` made shorter or longer by the jitter.
     pub(super) fn jittered(&self, scheduled: Duration, rng: &mut impl Rng) -> Duration {
-        if self.jitter == 0.0 {
-            return scheduled;
-        }
-        // Bounded by 7 days × 2, so the product cannot overflow.
-        scheduled.mul_f64(rng.random_range(1.0 - self.jitter..=1.0 + self.jitter).max(0.5))
+        self.jitter.apply(scheduled, rng)
     }
 }
 
 impl Default for RetrySchedule {
     /// Ten attempts over about three days: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h apart.
     fn default() -> Self {
-        Self { steps: Steps::List(DEFAULT_DELAYS.map(Duration::from_secs).to_vec()), jitter: 0.0 }
+        Self { steps: Steps::List(DEFAULT_DELAYS.map(Duration::from_secs).to_vec()), jitter: Jitter::NONE }
     }
 }
 
@@ -186,8 +184,8 @@ enum Document {
     Linear {
         delay: HumanDuration,
         attempts: u16,
-        #[serde(default)]
-        jitter: f64,
+        #[serde(default = "no_jitter")]
+        jitter: Jitter,
     },
     Exponential {
         delay: HumanDuration,
@@ -195,12 +193,12 @@ enum Document {
         cap: HumanDuration,
         attempts: u16,
         #[serde(default = "default_jitter")]
-        jitter: f64,
+        jitter: Jitter,
     },
     List {
         delays: Vec<HumanDuration>,
-        #[serde(default)]
-        jitter: f64,
+        #[serde(default = "no_jitter")]
+        jitter: Jitter,
     },
 }
 
@@ -208,8 +206,12 @@ const fn default_cap() -> HumanDuration {
     HumanDuration(DEFAULT_CAP)
 }
 
-const fn default_jitter() -> f64 {
+const fn default_jitter() -> Jitter {
     DEFAULT_JITTER
+}
+
+const fn no_jitter() -> Jitter {
+    Jitter::NONE
 }
 
 impl TryFrom<Document> for RetrySchedule {

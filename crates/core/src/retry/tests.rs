@@ -19,11 +19,34 @@ fn schedule(document: serde_json::Value) -> RetrySchedule {
     serde_json::from_value(document).unwrap()
 }
 
+fn policy(document: serde_json::Value) -> RetryPolicy {
+    serde_json::from_value(document).unwrap()
+}
+
+/// A policy that lets any delay be: for what is about schedules.
+fn patient() -> RetryPolicy {
+    policy(json!({"max_age": "90d"}))
+}
+
+/// Attempt number `made` of an event received right now.
+const fn tried(made: u16) -> Tried {
+    Tried { made, throttled: 0, received_at: NOW }
+}
+
+fn verdict(
+    policy: &RetryPolicy,
+    schedule: &RetrySchedule,
+    tried: Tried,
+    outcome: &AttemptOutcome,
+) -> Verdict {
+    judge(policy, schedule, tried, outcome, NOW, &mut SmallRng::seed_from_u64(0))
+}
+
 /// The delay until the retry that follows, `None` when there is none.
 fn delay(schedule: &RetrySchedule, attempt: u16, outcome: &AttemptOutcome, seed: u64) -> Option<Duration> {
-    match judge(schedule, attempt, outcome, NOW, &mut SmallRng::seed_from_u64(seed)) {
-        Verdict::RetryAt(at) => Some(at.since(NOW)),
-        Verdict::Exhausted => None,
+    match judge(&patient(), schedule, tried(attempt), outcome, NOW, &mut SmallRng::seed_from_u64(seed)) {
+        Verdict::RetryAt(at) | Verdict::ThrottledUntil(at) => Some(at.since(NOW)),
+        Verdict::Ended(_) => None,
         Verdict::Delivered => panic!("a failure is not delivered"),
     }
 }
@@ -67,11 +90,11 @@ fn defaults_of_a_document_are_filled_in() {
 #[test]
 fn a_success_is_delivered_even_on_the_last_attempt() {
     let once = schedule(json!({"type": "list", "delays": []}));
-    let mut rng = SmallRng::seed_from_u64(0);
+    let of = |made, outcome| verdict(&RetryPolicy::default(), &once, tried(made), &outcome);
 
-    assert_eq!(judge(&once, 1, &answer(204, None), NOW, &mut rng), Verdict::Delivered);
-    assert_eq!(judge(&once, 1, &answer(302, None), NOW, &mut rng), Verdict::Exhausted);
-    assert_eq!(judge(&once, 9, &answer(200, Some(5)), NOW, &mut rng), Verdict::Delivered);
+    assert_eq!(of(1, answer(204, None)), Verdict::Delivered);
+    assert_eq!(of(1, answer(302, None)), Verdict::Ended(End::Exhausted));
+    assert_eq!(of(9, answer(200, Some(5))), Verdict::Delivered);
 }
 
 #[test]
@@ -84,6 +107,7 @@ fn a_schedule_out_of_bounds_is_refused_with_advice() {
         (json!({"type": "linear", "delay": week_and_more, "attempts": 2}), "`1ms` to `7d`"),
         (json!({"type": "linear", "delay": "10s", "attempts": 2, "jitter": 1.1}), "0 to 1"),
         (json!({"type": "linear", "delay": "10s", "attempts": 2, "jitter": -0.1}), "0 to 1"),
+        (json!({"type": "linear", "delay": "10s", "attempts": 2, "jitter": "half"}), "`full`"),
         (json!({"type": "linear", "delay": "10", "attempts": 2, "cap": 3}), "unknown field"),
         (json!({"type": "exponential", "delay": "3h", "attempts": 2}), "raise the cap"),
         (json!({"type": "exponential", "delay": "1s", "cap": "8d", "attempts": 2}), "`cap` is `8d`"),
@@ -147,6 +171,149 @@ fn retry_after_is_seconds_or_a_date() {
     }
 }
 
+#[test]
+fn too_many_requests_costs_no_attempt() {
+    let list = schedule(json!({"type": "list", "delays": ["10s", "20s"]}));
+    // Made, throttled before, what is answered, what follows in seconds.
+    let cases = [
+        (1, 0, answer(429, None), Some((true, 10))),
+        (2, 1, answer(500, None), Some((false, 10))),
+        (3, 1, answer(429, None), Some((true, 20))),
+        (4, 2, answer(500, None), Some((false, 20))),
+        (5, 2, answer(429, None), Some((true, 80))),
+        (5, 2, answer(429, Some(30)), Some((true, 30))),
+        (5, 2, answer(500, None), None),
+        (3, 0, answer(429, None), Some((true, 20))),
+        (3, 0, answer(503, Some(90)), None),
+        (500, 499, answer(429, None), Some((true, 3_600))),
+        (MOST_ATTEMPTS - 1, MOST_ATTEMPTS - 2, answer(429, Some(60)), Some((true, 60))),
+        (MOST_ATTEMPTS, MOST_ATTEMPTS - 1, answer(429, Some(60)), None),
+    ];
+    for (made, throttled, outcome, expected) in cases {
+        let tried = Tried { made, throttled, received_at: NOW };
+        let expected = match expected {
+            Some((true, after)) => Verdict::ThrottledUntil(NOW.after(secs(after))),
+            Some((false, after)) => Verdict::RetryAt(NOW.after(secs(after))),
+            None => Verdict::Ended(End::Exhausted),
+        };
+        assert_eq!(verdict(&patient(), &list, tried, &outcome), expected, "{made} {throttled} {outcome:?}");
+    }
+    let once = schedule(json!({"type": "list", "delays": []}));
+    let end = verdict(&patient(), &once, tried(1), &answer(429, Some(1)));
+    assert_eq!(end, Verdict::Ended(End::Exhausted), "a schedule without retries stays without");
+}
+
+#[test]
+fn gone_is_the_end_whatever_is_left() {
+    let list = schedule(json!({"type": "list", "delays": ["10s"]}));
+
+    for attempt in [1, 2] {
+        let gone = verdict(&patient(), &list, tried(attempt), &answer(410, Some(5)));
+        assert_eq!(gone, Verdict::Ended(End::Gone));
+    }
+    assert_ne!(verdict(&patient(), &list, tried(1), &answer(409, None)), Verdict::Ended(End::Gone));
+}
+
+#[test]
+fn what_a_policy_calls_final_is_not_tried_again() {
+    let list = schedule(json!({"type": "list", "delays": ["10s"]}));
+    let of = |words: serde_json::Value, outcome| {
+        verdict(&policy(json!({ "final": words })), &list, tried(1), &outcome) == Verdict::Ended(End::Final)
+    };
+
+    assert!(of(json!(["client_error"]), answer(404, None)) && of(json!(["client_error"]), answer(400, None)));
+    assert!(
+        !of(json!(["client_error"]), answer(500, None)) && !of(json!(["client_error"]), answer(302, None))
+    );
+    for of_the_moment in [408, 425, 429] {
+        assert!(!of(json!(["client_error"]), answer(of_the_moment, None)));
+        assert!(of(json!([of_the_moment]), answer(of_the_moment, None)));
+    }
+    assert!(of(json!(["404"]), answer(404, None)) && !of(json!(["404"]), answer(403, None)));
+    assert!(of(json!(["server_error", 404]), answer(404, None)));
+    assert!(of(json!(["tls"]), AttemptOutcome::Tls) && !of(json!(["tls"]), AttemptOutcome::Connect));
+    assert!(!of(json!([]), answer(404, None)));
+    assert!(!of(json!(["client_error"]), answer(204, None)));
+}
+
+#[test]
+fn a_retry_never_comes_after_the_age_limit() {
+    let linear = schedule(json!({"type": "linear", "delay": "60s", "attempts": 5}));
+    let hour = policy(json!({"max_age": "1h"}));
+    let of = |age, outcome| {
+        let tried = Tried { made: 2, throttled: 0, received_at: NOW.before(secs(age)) };
+        verdict(&hour, &linear, tried, &outcome)
+    };
+
+    assert_eq!(of(3_540, AttemptOutcome::Timeout), Verdict::RetryAt(NOW.after(secs(60))));
+    assert_eq!(of(3_541, AttemptOutcome::Timeout), Verdict::Ended(End::Expired));
+    assert_eq!(of(3_541, answer(429, None)), Verdict::Ended(End::Expired));
+    assert_eq!(of(3_400, answer(503, Some(200))), Verdict::RetryAt(NOW.after(secs(200))));
+    assert_eq!(of(3_400, answer(503, Some(201))), Verdict::Ended(End::Expired));
+    assert_eq!(of(9_999, answer(200, None)), Verdict::Delivered);
+}
+
+#[test]
+fn the_cap_of_retry_after_is_the_policys() {
+    let linear = schedule(json!({"type": "linear", "delay": "60s", "attempts": 5}));
+    let of = |cap: &str, asked| {
+        let policy = policy(json!({ "retry_after_cap": cap }));
+        match verdict(&policy, &linear, tried(1), &answer(503, Some(asked))) {
+            Verdict::RetryAt(at) => at.since(NOW),
+            other => panic!("{other:?}"),
+        }
+    };
+
+    assert_eq!((of("2m", 119), of("2m", 120), of("2m", 121)), (secs(119), secs(120), secs(120)));
+    assert_eq!(of("2h", 7_000), secs(7_000));
+    assert_eq!(of("0s", 7_000), secs(60), "not heeded at all");
+}
+
+#[test]
+fn a_policy_out_of_bounds_is_refused_with_advice() {
+    let cases = [
+        (json!({"max_age": "999ms"}), "`1s` to `90d`"),
+        (json!({"max_age": "91d"}), "`1s` to `90d`"),
+        (json!({"retry_after_cap": "8d"}), "up to `7d`"),
+        (json!({"final": ["success"]}), "client_error"),
+        (json!({"final": [204]}), "from 300 to 599"),
+        (json!({"final": [99_999]}), "from 300 to 599"),
+        (json!({"storm_guard": {"percent": 0}}), "1 to 90"),
+        (json!({"storm_guard": {"percent": 91}}), "1 to 90"),
+        (json!({"storm_guard": {"per_second": 0}}), "1 to 100000"),
+        (json!({"storm_guard": {"per_second": 100_001}}), "1 to 100000"),
+        (json!({"maximum": 1}), "unknown field"),
+    ];
+    for (document, advice) in cases {
+        let error = serde_json::from_value::<RetryPolicy>(document.clone()).unwrap_err().to_string();
+        assert!(error.contains(advice), "{document}: {error}");
+    }
+    for document in [
+        json!({"max_age": "1s", "retry_after_cap": "7d", "final": [300, "599"]}),
+        json!({"max_age": "90d", "storm_guard": {"percent": 1, "per_second": 1}}),
+        json!({"storm_guard": {"percent": 90, "per_second": 100_000}}),
+        json!({"storm_guard": null}),
+    ] {
+        let read = policy(document);
+        assert_eq!(policy(serde_json::to_value(&read).unwrap()), read);
+    }
+    assert_eq!(policy(json!({})), RetryPolicy::default());
+}
+
+#[test]
+fn full_jitter_is_anything_up_to_what_is_scheduled() {
+    let linear = schedule(json!({"type": "linear", "delay": "100s", "attempts": 2, "jitter": "full"}));
+
+    let delays: Vec<_> =
+        (0..200).filter_map(|seed| delay(&linear, 1, &AttemptOutcome::Timeout, seed)).collect();
+
+    assert!(delays.iter().all(|delay| *delay <= secs(100)));
+    assert!(delays.iter().min().unwrap() < &secs(10) && delays.iter().max().unwrap() > &secs(90));
+    let asked = delay(&linear, 1, &answer(503, Some(100)), 0);
+    assert_eq!(asked, Some(secs(100)), "what an endpoint asks for is not made shorter");
+    assert_eq!(serde_json::to_value(&linear).unwrap()["jitter"], "full");
+}
+
 fn any_schedule() -> impl Strategy<Value = RetrySchedule> {
     let delay = (1_u64..=604_800_000).prop_map(Duration::from_millis);
     let steps =
@@ -162,7 +329,7 @@ fn any_schedule() -> impl Strategy<Value = RetrySchedule> {
 fn any_failure() -> impl Strategy<Value = AttemptOutcome> {
     prop_oneof![
         Just(AttemptOutcome::Timeout),
-        (prop_oneof![100_u16..200, 300_u16..=999], any::<Option<u64>>())
+        (prop_oneof![100_u16..200, 300_u16..410, 411_u16..429, 430_u16..=999], any::<Option<u64>>())
             .prop_map(|(status, retry_after)| answer(status, retry_after)),
     ]
 }
@@ -182,7 +349,8 @@ proptest! {
         schedule in any_schedule(), attempt in 0_u16..=100, outcome in any_failure(), seed: u64, now: i64
     ) {
         let now = Timestamp::from_micros(now);
-        let verdict = judge(&schedule, attempt, &outcome, now, &mut SmallRng::seed_from_u64(seed));
+        let tried = Tried { made: attempt, throttled: 0, received_at: now };
+        let verdict = judge(&patient(), &schedule, tried, &outcome, now, &mut SmallRng::seed_from_u64(seed));
 
         if let Verdict::RetryAt(at) = verdict {
             let scheduled = schedule.delay_after(attempt).unwrap();

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod endpoint;
+mod told;
 
 use std::collections::HashSet;
 
@@ -143,6 +144,7 @@ impl Reader {
         for (field, problem) in project.settings.circuit_breaker.validate().err().unwrap_or_default() {
             self.fault(format!("{path}.settings.circuit_breaker.{field}"), problem);
         }
+        self.told(path, &project.settings);
         let names: Vec<String> = project.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
         let endpoints = self.each(path, "endpoints", project.endpoints, |e| &e.name, Self::endpoint);
         let subscriptions = self.each(
@@ -155,6 +157,7 @@ impl Reader {
         let sources = self.each(path, "sources", project.sources, |s| &s.name, Self::source);
         let api_keys = self.each(path, "api_keys", project.api_keys, |k| &k.name, Self::api_key);
         let credentials = self.project_credentials(&format!("{path}.credentials"), project.credentials);
+        self.told_with(path, &project.settings, &credentials);
         Some(WantedProject {
             name: project.name,
             id: project.id,

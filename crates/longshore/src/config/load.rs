@@ -266,7 +266,7 @@ fn unfit(error: &figment::Error, figment: &Figment) -> Fault {
             Err(_) => path.push_str(&format!(".{part}")),
         }
     }
-    let is_secret = ["database.url", "security.master_key"].contains(&path.as_str())
+    let is_secret = ["database.url", "security.master_key", "smtp.password"].contains(&path.as_str())
         || path.starts_with("security.previous_master_keys");
     let problem = match &error.kind {
         Kind::UnknownField(name, known) => {
@@ -285,6 +285,7 @@ fn read_secrets(config: &mut Config, origins: &BTreeMap<String, String>, faults:
     let pairs = [
         ("database.url", &mut config.database.url, &config.database.url_file),
         ("security.master_key", &mut config.security.master_key, &config.security.master_key_file),
+        ("smtp.password", &mut config.smtp.password, &config.smtp.password_file),
     ];
     for (key, value, file) in pairs {
         let Some(path) = file else { continue };

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::Config;
 use super::fault::{Fault, Faults};
+use super::{Config, SmtpTls};
 
 /// Everything that is wrong with a configuration that has been read.
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
@@ -57,6 +57,26 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         let is_place = text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok();
         let path = format!("security.egress_ips[{index}]");
         check(is_place, &path, "expected an address or a network in CIDR notation");
+    }
+    let smtp = &config.smtp;
+    if !smtp.host.is_empty() {
+        check(
+            smtp.from.parse::<lettre::message::Mailbox>().is_ok(),
+            "smtp.from",
+            "not an address; expected e.g. `Longshore <alerts@example.com>`",
+        );
+        let is_here = smtp.host == "localhost"
+            || smtp.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        check(
+            smtp.tls != SmtpTls::None || is_here,
+            "smtp.tls",
+            "`none` is for a server on this machine; expected `starttls` or `tls`",
+        );
+        check(
+            smtp.username.is_some() || smtp.password.is_none(),
+            "smtp.username",
+            "missing, though there is a password",
+        );
     }
     check(config.retention.events >= 86_400 * second, "retention.events", "too short; expected 1d or more");
     check(

@@ -6,6 +6,7 @@ mod bed;
 mod egress;
 mod endpoints;
 mod keys;
+mod notices;
 mod rolling;
 #[path = "../support/mod.rs"]
 mod support;

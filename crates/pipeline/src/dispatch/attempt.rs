@@ -6,11 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use longshore_core::endpoint::{Endpoint, EndpointStatus};
 use longshore_core::event::Headers;
-use longshore_core::ports::{ClaimedDelivery, Next, Outcome};
-use longshore_core::project::ProjectSettings;
-use longshore_core::retry::{Verdict, judge};
+use longshore_core::ports::{Aftermath, ClaimedDelivery, Next, Outcome};
+use longshore_core::project::{Project, ProjectSettings};
+use longshore_core::retry::{End, Tried, Verdict, judge};
 use longshore_core::subscription::{OnExhausted, Ordered};
-use longshore_core::{Attempt, AttemptId, AttemptOutcome, Clock, EndpointId, Snapshot, Timestamp};
+use longshore_core::{
+    Attempt, AttemptId, AttemptOutcome, Clock, EndpointId, NoticeKind, RetryPolicy, Snapshot, Timestamp,
+};
 use rand::Rng;
 use tracing::Instrument;
 use url::Url;
@@ -58,7 +60,7 @@ pub(super) fn turn(endpoint: EndpointId, snapshot: &Snapshot) -> Turn {
 
 /// The outcome of a delivery that was not sent.
 pub(super) fn skip(delivery: &ClaimedDelivery, next: Next) -> Outcome {
-    outcome(delivery, delivery.attempts, None, next)
+    outcome(delivery, delivery.attempts, None, next, Aftermath::default())
 }
 
 /// A delivery and the id of the attempt that is made of it.
@@ -158,13 +160,20 @@ fn conclude(
     rng: &mut impl Rng,
 ) -> Vec<Done> {
     let Exchange { url, started_at, duration, request_headers, answer } = exchange;
-    let mut next_of = |delivery: &ClaimedDelivery, number| {
-        let schedule = snapshot.retry_schedule(delivery.event.project, delivery.subscription);
-        match judge(schedule, number, &answer.outcome, now, rng) {
-            Verdict::Delivered => Next::Success,
-            Verdict::RetryAt(at) => Next::RetryAfter(at.since(now)),
-            Verdict::Exhausted => exhausted(delivery, snapshot),
+    let project = snapshot.project(load.first.delivery.event.project);
+    let defaults;
+    let policy = match project {
+        Some(project) => &project.settings.retry_policy,
+        None => {
+            defaults = RetryPolicy::default();
+            &defaults
         }
+    };
+    let mut next_of = |delivery: &ClaimedDelivery, made| {
+        let tried = Tried { made, throttled: delivery.throttled, received_at: delivery.event.received_at };
+        let schedule = snapshot.retry_schedule(delivery.event.project, delivery.subscription);
+        let verdict = judge(policy, schedule, tried, &answer.outcome, now, rng);
+        consequences(verdict, delivery, snapshot, now)
     };
     let template = Attempt {
         id: load.first.id,
@@ -182,7 +191,8 @@ fn conclude(
     let mut conclude = |Sending { delivery, id }: &Sending, attempt: Attempt| {
         let number = delivery.attempts.saturating_add(1);
         let attempt = Attempt { id: *id, number, ..attempt };
-        done.push(Done::of(outcome(delivery, number, Some(attempt), next_of(delivery, number)), delivery));
+        let (next, aftermath) = next_of(delivery, number);
+        done.push(Done::of(outcome(delivery, number, Some(attempt), next, aftermath), delivery));
     };
     for sending in &load.more {
         conclude(sending, template.clone());
@@ -191,8 +201,12 @@ fn conclude(
     done
 }
 
-/// What becomes of a delivery that has no attempts left: in a lane its subscription says what happens behind it.
-fn exhausted(delivery: &ClaimedDelivery, snapshot: &Snapshot) -> Next {
+/// What becomes of a delivery that is given up: in a lane its subscription says what happens behind it. That of an endpoint
+/// which is gone empties.
+fn given_up(delivery: &ClaimedDelivery, end: End, snapshot: &Snapshot) -> Next {
+    if end == End::Gone {
+        return Next::Failure;
+    }
     let subscription = delivery.subscription.and_then(|id| snapshot.subscription(id));
     let ordered = subscription.and_then(|subscription| subscription.ordered.as_ref());
     match (delivery.place, ordered.map(Ordered::on_exhausted)) {
@@ -203,7 +217,39 @@ fn exhausted(delivery: &ClaimedDelivery, snapshot: &Snapshot) -> Next {
     }
 }
 
-fn outcome(delivery: &ClaimedDelivery, attempts: u16, attempt: Option<Attempt>, next: Next) -> Outcome {
+/// Where the delivery goes by that verdict, and what else follows.
+fn consequences(
+    verdict: Verdict,
+    delivery: &ClaimedDelivery,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> (Next, Aftermath) {
+    let project = snapshot.project(delivery.event.project);
+    let is_watched = project.is_some_and(|project| project.settings.disable_endpoint);
+    let aftermath = Aftermath { is_watched, ..Aftermath::default() };
+    let is_told = |kind| project.is_some_and(|project| project.wants(kind));
+    match verdict {
+        Verdict::Delivered => {
+            (Next::Success, Aftermath { is_told: is_told(NoticeKind::DeliverySuccess), ..aftermath })
+        }
+        Verdict::RetryAt(at) => (Next::RetryAfter(at.since(now)), aftermath),
+        Verdict::ThrottledUntil(at) => {
+            (Next::RetryAfter(at.since(now)), Aftermath { is_throttled: true, ..aftermath })
+        }
+        Verdict::Ended(end) => {
+            let is_told = is_told(NoticeKind::DeliveryFailed);
+            (given_up(delivery, end, snapshot), Aftermath { end: Some(end), is_told, ..aftermath })
+        }
+    }
+}
+
+fn outcome(
+    delivery: &ClaimedDelivery,
+    attempts: u16,
+    attempt: Option<Attempt>,
+    next: Next,
+    aftermath: Aftermath,
+) -> Outcome {
     Outcome {
         delivery: delivery.id,
         event: delivery.event.id,
@@ -215,5 +261,6 @@ fn outcome(delivery: &ClaimedDelivery, attempts: u16, attempt: Option<Attempt>, 
         attempt,
         next,
         lane: delivery.place.map(|place| place.lane),
+        aftermath,
     }
 }

@@ -11,6 +11,7 @@ use longshore_core::endpoint::EndpointStatus;
 use longshore_core::ports::{
     BreakerBoard, ClaimedDelivery, DeliveryQueue, EventLog, Next, RateLanes, SlotAsk,
 };
+use longshore_core::retry::RetryGuard;
 use longshore_core::{Attempt, AttemptOutcome, Clock, EndpointId, Snapshot};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -138,6 +139,7 @@ where
         clock,
         rng,
         scheduler: Scheduler::new(limits.attempts, limits.slow_share, limits.retry_share),
+        guard: RetryGuard::default(),
         attempts: JoinSet::new(),
         in_flight: HashMap::new(),
         done: done_sender,
@@ -180,6 +182,7 @@ struct Driver<Q, T, C> {
     clock: C,
     rng: SmallRng,
     scheduler: Scheduler,
+    guard: RetryGuard<EndpointId>,
     attempts: JoinSet<Vec<Done>>,
     /// What the attempts in flight deliver, and the places they take.
     in_flight: HashMap<Id, (Load, Slot, Probing)>,
@@ -307,7 +310,11 @@ where
                 self.scheduler.done(slot, Ended::Unsent, limit);
                 continue;
             };
-            match turn(endpoint, snapshot) {
+            let turn = match turn(endpoint, snapshot) {
+                Turn::Send(endpoint) => self.hold_up(&load, snapshot).unwrap_or(Turn::Send(endpoint)),
+                skip @ Turn::Skip(_) => skip,
+            };
+            match turn {
                 Turn::Skip(next) => self.finish(skipped(&load, next), slot, Probing::default(), snapshot),
                 Turn::Send(endpoint) => {
                     let id = endpoint.id;
@@ -329,6 +336,19 @@ where
                 }
             }
         }
+    }
+
+    /// Keeps a request back that holds nothing but retries and would be one too many for its endpoint.
+    fn hold_up(&mut self, load: &Load, snapshot: &Snapshot) -> Option<Turn> {
+        let first = &load.first.delivery;
+        if load.deliveries().any(|delivery| delivery.attempts == 0) {
+            self.guard.note(first.endpoint, false);
+            return None;
+        }
+        let share = snapshot.project(first.event.project)?.settings.retry_policy.storm_guard()?;
+        let wait = self.guard.hold_up(first.endpoint, share, self.clock.now(), &mut self.rng)?;
+        metrics::counter!("dispatch_retries_held_total").increment(1 + load.more.len() as u64);
+        Some(Turn::Skip(Next::Parked(wait)))
     }
 
     /// What was picked and can still be sent; the rest is given up.
@@ -379,6 +399,10 @@ where
         }
         let limit = self.limit(snapshot, endpoint, now);
         self.scheduler.done(slot, ended, limit);
+        let is_retry_through = |done: &Done| done.outcome.attempts > 1 && done.outcome.next == Next::Success;
+        if done.iter().any(is_retry_through) {
+            self.guard.note(endpoint, true);
+        }
         for done in done {
             // Fails only when the recorder has ended, at a hard stop.
             let _ = self.done.send(done);

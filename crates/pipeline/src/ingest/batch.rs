@@ -365,6 +365,7 @@ impl Batch<Persisted> {
                     endpoint: delivery.endpoint,
                     subscription: delivery.subscription,
                     attempts: 0,
+                    throttled: 0,
                     scheduled: false,
                     owner,
                     place: None,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::endpoint::EndpointStatus;
+use longshore_core::notice::DisableReason;
+use longshore_core::project::ProjectSettings;
 use longshore_core::{DeliveryState, EndpointId, ProjectId, Snapshot};
 use longshore_pipeline::LedgerLimits;
 use longshore_source::memory::MemoryBroker;
@@ -63,6 +65,94 @@ async fn a_delivery_is_given_up_after_its_last_attempt() {
     tokio::time::sleep(600 * SECOND).await;
 
     assert_after(&bed.script.calls(), &[5, 30, 60]);
+    assert_eq!(process.ledger.held(), (0, 0));
+}
+
+/// Both endpoints, in a project with these settings.
+fn configure(bed: &Bed, change: impl FnOnce(&mut ProjectSettings)) {
+    let mut project = project(retries(&[5, 30, 60]));
+    change(&mut project.settings);
+    bed.config.send_replace(Arc::new(Snapshot::new(
+        vec![project],
+        vec![endpoint(A), endpoint(B)],
+        Vec::new(),
+    )));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_has_too_much_loses_no_attempt_by_saying_so() {
+    let bed = Bed::new();
+    let process = bed.start();
+    let too_many = Reply::Status(429, Duration::ZERO);
+    bed.script.on(&host(A), [too_many, too_many, DOWN, DOWN, too_many, DOWN, OK]);
+
+    bed.publish(A, [1]);
+    bed.until(DeliveryState::Success, 1).await;
+
+    // Twice as long with each 429, of the delay that the schedule has come to.
+    assert_after(&bed.script.calls(), &[5, 10, 5, 30, 120, 60]);
+    let delivery = bed.database.deliveries().remove(0);
+    assert_eq!((delivery.attempts, delivery.throttled), (7, 3));
+    assert_eq!(process.ledger.held(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_only_fails_is_switched_off_and_one_that_succeeds_in_between_is_not() {
+    let bed = Bed::new();
+    configure(&bed, |settings| settings.disable_endpoint = true);
+    let _process = bed.start();
+    bed.script.on(&host(A), [DOWN]);
+    bed.script.on(&host(B), [DOWN, DOWN, OK, DOWN]);
+    bed.publish(A, [1]);
+    bed.publish(B, [2]);
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(bed.script.calls_to(&host(B)).len(), 2);
+
+    bed.publish(B, [3]);
+    bed.until(DeliveryState::Failure, 2).await;
+
+    assert_eq!(bed.database.count_in(DeliveryState::Success), 1);
+    assert_eq!(bed.database.disabled(A), Some(DisableReason::Exhausted));
+    assert_eq!(bed.database.disabled(B), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_gone_is_switched_off_at_its_first_word() {
+    let bed = Bed::new();
+    let process = bed.start();
+    bed.script.on(&host(A), [Reply::Status(410, Duration::ZERO)]);
+
+    bed.publish(A, [1]);
+    bed.until(DeliveryState::Failure, 1).await;
+
+    assert_eq!(bed.script.calls().len(), 1);
+    assert_eq!(bed.database.disabled(A), Some(DisableReason::Gone));
+    assert_eq!(process.ledger.held(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_retries_is_spread_and_nothing_of_it_lost() {
+    let bed = Bed::new();
+    configure(&bed, |settings| {
+        let policy = r#"{"storm_guard": {"percent": 1, "per_second": 2}}"#;
+        settings.retry_policy = serde_json::from_str(policy).unwrap();
+    });
+    let process = bed.start();
+    // Forty first attempts and twenty retries fail, then it is back.
+    bed.script.on(&host(A), std::iter::repeat_n(DOWN, 60).chain([OK]));
+    let started = Instant::now();
+
+    bed.publish(A, 0..40);
+    bed.until(DeliveryState::Success, 40).await;
+
+    let within = |from: u32, to: u32| {
+        let span = started + SECOND * from..started + SECOND * to;
+        bed.script.calls().iter().filter(|call| span.contains(&call.at)).count()
+    };
+    assert_eq!(within(0, 5), 40);
+    // Ten at once and two a second; without the guard it were forty.
+    assert!((1..=13).contains(&within(5, 6)), "{} retries in their first second", within(5, 6));
+    assert!(bed.database.deliveries().iter().all(|delivery| delivery.attempts <= 4));
     assert_eq!(process.ledger.held(), (0, 0));
 }
 

@@ -1,5 +1,6 @@
 //! One application of a file: a transaction under a lock.
 
+use longshore_core::notice::Notice;
 use longshore_core::ports::StoreError;
 use longshore_core::{Clock, IdGenerator, SystemClock};
 use rand::SeedableRng;
@@ -23,6 +24,8 @@ pub struct ApplySession {
     store: Store,
     ids: IdGenerator,
     rng: StdRng,
+    /// Told with the commit, by what the projects' settings are then.
+    notices: Vec<Notice>,
 }
 
 impl Store {
@@ -38,7 +41,8 @@ impl Store {
             .map_err(sort)?;
         let mut seed = OsRng.unwrap_err();
         let ids = IdGenerator::new(SystemClock.now(), StdRng::from_rng(&mut seed));
-        Ok(ApplySession { transaction, store: self.clone(), ids, rng: StdRng::from_rng(&mut seed) })
+        let rng = StdRng::from_rng(&mut seed);
+        Ok(ApplySession { transaction, store: self.clone(), ids, rng, notices: Vec::new() })
     }
 }
 
@@ -61,6 +65,7 @@ impl ApplySession {
             keys: self.store.keys(),
             ids: &self.ids,
             rng: &mut self.rng,
+            notices: &mut self.notices,
         };
         for change in changes {
             writer.write(change).await?;
@@ -72,7 +77,8 @@ impl ApplySession {
     ///
     /// # Errors
     /// [`StoreError`]: nothing was changed, unless the connection broke during the commit itself.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        crate::notices::tell(&mut self.transaction, self.store.keys(), &self.notices).await?;
         self.transaction.commit().await.map_err(sort)
     }
 }

@@ -1,10 +1,12 @@
 //! Changes as SQL. Order matters to the caller only: what is referred to comes first, deletions last.
 
 use longshore_core::endpoint::EndpointCredentials;
+use longshore_core::notice::{Notice, NoticeKind};
 use longshore_core::ports::StoreError;
 use longshore_core::project::{Project, ProjectCredentials};
 use longshore_core::{
-    ApiKeyId, Clock, EndpointId, IdGenerator, ProjectId, SourceId, SubscriptionId, SystemClock,
+    ApiKeyId, Clock, EndpointId, EndpointStatus, IdGenerator, ProjectId, SourceId, SubscriptionId,
+    SystemClock,
 };
 use rand::rngs::StdRng;
 use sqlx::PgConnection;
@@ -12,6 +14,7 @@ use uuid::Uuid;
 
 use super::resource::{ApiKeySpec, EndpointSecret, EndpointSpec, Managed, SourceSpec, SubscriptionSpec};
 use crate::error::sort;
+use crate::notices::endpoint_data;
 use crate::rows::StoredFilter;
 use crate::seal::Keys;
 
@@ -52,6 +55,8 @@ pub(super) struct Writer<'a> {
     pub(super) keys: &'a Keys,
     pub(super) ids: &'a IdGenerator,
     pub(super) rng: &'a mut StdRng,
+    /// What there is to tell when the session ends.
+    pub(super) notices: &'a mut Vec<Notice>,
 }
 
 impl Writer<'_> {
@@ -100,6 +105,14 @@ impl Writer<'_> {
         endpoint: &Managed<EndpointId, EndpointSpec>,
     ) -> Result<(), StoreError> {
         let (id, spec) = (endpoint.id.as_uuid(), &endpoint.spec);
+        let before = sqlx::query_scalar!(
+            "SELECT status FROM endpoints WHERE project_id = $1 AND id = $2",
+            project.as_uuid(),
+            id
+        )
+        .fetch_optional(&mut *self.connection)
+        .await
+        .map_err(sort)?;
         let has_any = spec.credentials != EndpointCredentials::default();
         let sealed = has_any.then(|| self.seal_json(&spec.credentials, id)).transpose()?;
         sqlx::query!(
@@ -129,6 +142,27 @@ impl Writer<'_> {
         .execute(&mut *self.connection)
         .await
         .map_err(|error| clash(error, "endpoint", &spec.name))?;
+        let kind = if before.is_some() { NoticeKind::EndpointUpdated } else { NoticeKind::EndpointCreated };
+        self.note_endpoint(project, endpoint.id, kind).await?;
+        if before.as_deref() == Some("inactive") && spec.status == EndpointStatus::Active {
+            self.note_endpoint(project, endpoint.id, NoticeKind::EndpointEnabled).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what happened to an endpoint; that it was updated, only if nothing was noted of it before.
+    async fn note_endpoint(
+        &mut self,
+        project: ProjectId,
+        endpoint: EndpointId,
+        kind: NoticeKind,
+    ) -> Result<(), StoreError> {
+        let subject = endpoint.as_u128();
+        let is_known = self.notices.iter().any(|notice| notice.subject == subject);
+        if kind != NoticeKind::EndpointUpdated || !is_known {
+            let data = endpoint_data(self.connection, endpoint.as_uuid()).await?;
+            self.notices.push(Notice { project, kind, subject, data });
+        }
         Ok(())
     }
 
@@ -163,7 +197,7 @@ impl Writer<'_> {
             .await
             .map_err(sort)?;
         }
-        Ok(())
+        self.note_endpoint(project, endpoint, NoticeKind::EndpointUpdated).await
     }
 
     async fn put_subscription(
@@ -258,7 +292,27 @@ impl Writer<'_> {
         Ok(())
     }
 
+    async fn note_deletion(&mut self, project: ProjectId, name: &str) -> Result<(), StoreError> {
+        let found = sqlx::query_scalar!(
+            "SELECT id FROM endpoints WHERE project_id = $1 AND resource_name = $2",
+            project.as_uuid(),
+            name
+        )
+        .fetch_optional(&mut *self.connection)
+        .await
+        .map_err(sort)?;
+        match found {
+            Some(id) => {
+                self.note_endpoint(project, EndpointId::from_uuid(id), NoticeKind::EndpointDeleted).await
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn delete(&mut self, project: ProjectId, kind: Kind, name: &str) -> Result<(), StoreError> {
+        if kind == Kind::Endpoint {
+            self.note_deletion(project, name).await?;
+        }
         let project = project.as_uuid();
         let connection = &mut *self.connection;
         let done = match kind {

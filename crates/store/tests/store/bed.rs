@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use longshore_core::event::{Event, Headers, Target};
 use longshore_core::ports::{
-    ClaimedDelivery, DeliveryQueue, Demand, EventLog, Identity, NewDelivery, NewEvent, Next, Outcome,
-    PersistBatch, Stored,
+    Aftermath, ClaimedDelivery, DeliveryQueue, Demand, EventLog, Identity, NewDelivery, NewEvent, Next,
+    Outcome, PersistBatch, Stored,
 };
 use longshore_core::{
     Attempt, AttemptOutcome, Clock, DeliveryId, EndpointId, EventId, IdGenerator, ProcessId, ProjectId,
@@ -187,6 +187,7 @@ pub(crate) fn claim_of(new: &NewEvent, owner: ProcessId) -> ClaimedDelivery {
         endpoint: new.deliveries[0].endpoint,
         subscription: None,
         attempts: 0,
+        throttled: 0,
         scheduled: false,
         place: None,
         owner,
@@ -225,6 +226,7 @@ pub(crate) fn skipped(delivery: &ClaimedDelivery, next: Next) -> Outcome {
         attempt: None,
         next,
         lane: delivery.place.map(|place| place.lane),
+        aftermath: Aftermath::default(),
     }
 }
 

@@ -107,7 +107,7 @@ async fn the_hot_statements_use_their_indexes() {
         (
             "record",
             include_str!("../../queries/record_outcomes.sql"),
-            format!("{}, {bounds}", ["NULL"; 8].join(", ")),
+            format!("{}, {bounds}, NULL", ["NULL"; 8].join(", ")),
         ),
         ("claim", include_str!("../../queries/claim_due.sql"), "NULL, NULL, 30, NULL".to_owned()),
         ("waiting", include_str!("../../queries/waiting_endpoints.sql"), "100".to_owned()),

@@ -39,6 +39,8 @@ pub enum Op {
     Count,
     /// `BreakerBoard::shift`.
     Shift,
+    /// Any call of `Notices`.
+    Notices,
 }
 
 /// What happens to one call.

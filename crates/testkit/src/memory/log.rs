@@ -111,6 +111,7 @@ impl Tables {
                 subscription: delivery.subscription,
                 state: DeliveryState::Processing,
                 attempts: 0,
+                throttled: 0,
                 owner: Some(owner),
                 due_at: None,
                 place: None,

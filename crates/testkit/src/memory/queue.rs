@@ -70,16 +70,19 @@ impl DeliveryQueue for MemoryStore {
     async fn record(&self, outcomes: &[Outcome], lease: Duration) -> Result<Recorded, StoreError> {
         self.call(Op::Record, |tables, now| {
             let mut recorded = Recorded::default();
+            let mut moved = Vec::with_capacity(outcomes.len());
             for outcome in outcomes {
                 if tables.record(outcome, now) {
                     let (claimed, is_due) = tables.leave(outcome, now, lease);
                     recorded.claimed.extend(claimed);
                     recorded.has_due |= is_due;
+                    moved.push(outcome);
                 } else {
                     recorded.refused += 1;
                     recorded.claimed.extend(tables.held_head(outcome));
                 }
             }
+            tables.follow(outcomes, &moved);
             Ok(recorded)
         })
         .await
@@ -139,6 +142,7 @@ impl Tables {
         );
         assert!(outcome.event == delivery.event, "`event` of {outcome:?} is wrong");
         delivery.attempts = outcome.attempts;
+        delivery.throttled += u16::from(outcome.aftermath.is_throttled);
         delivery.counted.extend(outcome.attempt.clone());
         match outcome.next {
             Next::Success => delivery.finish(DeliveryState::Success),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::breaker::BreakerState;
+use longshore_core::notice::{DisableReason, Notice};
 use longshore_core::ports::{DynamicEndpoint, LanePlace, QuarantinedMessage};
 use longshore_core::{
     Attempt, DeliveryId, DeliveryState, EndpointId, Event, EventId, LaneId, ProcessId, ProjectId,
@@ -37,6 +38,8 @@ pub struct StoredDelivery {
     pub state: DeliveryState,
     /// Attempts made so far.
     pub attempts: u16,
+    /// How many of them were answered `429` and cost nothing.
+    pub throttled: u16,
     /// Who has it claimed.
     pub owner: Option<ProcessId>,
     /// From when on anybody may claim it; `None` while it has no row in the schedule.
@@ -97,6 +100,10 @@ pub(super) struct Tables {
     /// Which event a digest was stored as.
     pub(super) identified: HashMap<u128, EventId>,
     pub(super) keys: HashMap<(ProjectId, String), EventId>,
+    /// Endpoints that fail, and since when.
+    pub(super) failing: HashMap<EndpointId, Timestamp>,
+    pub(super) disabled: HashMap<EndpointId, DisableReason>,
+    pub(super) notices: Vec<Notice>,
     pub(super) id_window: (Timestamp, Timestamp),
     pub(super) config_version: i64,
     pub(super) snapshot: Arc<Snapshot>,
@@ -125,6 +132,9 @@ impl Default for Tables {
             replays: HashMap::new(),
             identified: HashMap::new(),
             keys: HashMap::new(),
+            failing: HashMap::new(),
+            disabled: HashMap::new(),
+            notices: Vec::new(),
             id_window: (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX)),
             config_version: 1,
             snapshot: Arc::default(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use longshore_core::event::Target;
 use longshore_core::ports::{
-    ClaimedDelivery, DeliveryQueue, Demand, EventLog, Identity, NewDelivery, NewEvent, Next, Outcome,
-    PersistBatch, StoreError, Stored,
+    Aftermath, ClaimedDelivery, DeliveryQueue, Demand, EventLog, Identity, NewDelivery, NewEvent, Next,
+    Outcome, PersistBatch, StoreError, Stored,
 };
 use longshore_core::{
     Attempt, AttemptId, AttemptOutcome, Clock, DeliveryId, DeliveryState, EndpointId, Event, EventId,
@@ -88,6 +88,7 @@ fn outcome(delivery: u128, owner: ProcessId, attempts: u16, scheduled: bool, nex
         attempt: Some(attempt),
         next,
         lane: None,
+        aftermath: Aftermath::default(),
     }
 }
 

@@ -57,6 +57,12 @@ impl Route {
     pub fn of(endpoint: &Arc<Endpoint>, project: Option<&Arc<Project>>) -> Self {
         Self { endpoint: Some(Arc::clone(endpoint)), project: project.cloned() }
     }
+
+    /// The way of what goes out for a project itself.
+    #[must_use]
+    pub fn of_project(project: &Arc<Project>) -> Self {
+        Self { endpoint: None, project: Some(Arc::clone(project)) }
+    }
 }
 
 /// What makes a way differ.

@@ -67,6 +67,7 @@ fn delivery(event: &Event, endpoint: &Endpoint, attempts: u16) -> ClaimedDeliver
         endpoint: endpoint.id,
         subscription: None,
         attempts,
+        throttled: 0,
         scheduled: false,
         place: None,
         owner: ProcessId::from_u128(1),

@@ -49,6 +49,7 @@ pub(super) fn delivery(project: u128, endpoint: u128, attempts: u16, bytes: usiz
         endpoint: EndpointId::from_u128(endpoint),
         subscription: None,
         attempts,
+        throttled: 0,
         scheduled: false,
         place: None,
         owner: ProcessId::from_u128(0),
