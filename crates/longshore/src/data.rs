@@ -107,7 +107,7 @@ fn start_intake(tasks: &mut Tasks, store: &Store) -> Intake {
     let intake = Intake::new();
     let (leases, store, hard) = (intake.clone(), store.clone(), tasks.stop().hard.clone());
     tasks.spawn("ingest limits", Stage::Support, async move {
-        leases.run(Arc::new(store), hard).await;
+        Box::pin(leases.run(Arc::new(store), hard)).await;
         Ok(())
     });
     intake

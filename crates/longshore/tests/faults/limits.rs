@@ -17,7 +17,7 @@ const WAITING: &str = "SELECT count(*) FROM deliveries WHERE state <> 'Success'"
 
 /// The stage's project with another breaker.
 async fn apply(stage: &Stage, endpoint: Endpoint, breaker: &str) {
-    let text = project(0, &[endpoint], &stage.queue, &stage.queue.settings());
+    let text = project(0, &[endpoint], &stage.queue, &stage.queue.settings(), "");
     let text = text.replace("{enabled: false}", breaker);
     stage.apply_text(&format!("projects:\n{text}")).await;
 }
@@ -135,7 +135,7 @@ async fn a_prober_that_is_killed_is_replaced() {
 async fn two_gateways_share_the_ingest_limit_of_a_project() {
     let stage = Stage::new(BrokerKind::RabbitMq).await;
     let text =
-        project(0, &[Endpoint::at(stage.receiver.url("/hook"))], &stage.queue, &stage.queue.settings());
+        project(0, &[Endpoint::at(stage.receiver.url("/hook"))], &stage.queue, &stage.queue.settings(), "");
     let limited = "settings: {ingest_rate_limit: {count: 100, per: 20s}, circuit_breaker:";
     stage.apply_text(&format!("projects:\n{}", text.replace("settings: {circuit_breaker:", limited))).await;
     let mut gateways = [stage.setup().start().await, stage.setup().start().await];
