@@ -54,8 +54,8 @@ pub use delivery::DeliveryState;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use event::{Event, EventKind, Headers};
 pub use ids::{
-    ApiKeyId, AttemptId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId, ProcessId,
-    ProjectId, QuarantineId, SourceId, SubscriptionId,
+    ApiKeyId, AttemptId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId,
+    ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
 };
 pub use mapping::Mapping;
 pub use notice::{Notice, NoticeKind};

@@ -35,7 +35,7 @@ void AS (
     DELETE FROM breaker_counts n USING changed c WHERE n.endpoint_id = c.endpoint_id
 )
 SELECT
-    endpoint_id, project_id, state, trips, version, is_disabled AS "is_disabled!",
+    endpoint_id, project_id, from_state, state, trips, version, is_disabled AS "is_disabled!",
     GREATEST(0, COALESCE(extract(epoch FROM until_at - now()), 0))::float8 AS "until_in!",
     extract(epoch FROM now() - closed_at)::float8 AS closed_for
 FROM changed

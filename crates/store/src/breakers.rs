@@ -7,15 +7,19 @@
 use std::time::Duration;
 
 use longshore_core::breaker::{BreakerState, Shift};
+use longshore_core::notice::{DisableReason, Notice, NoticeKind};
 use longshore_core::ports::{
     Breaker, BreakerBoard, BreakerChanges, BreakerCount, BreakerShift, FleetCount, StoreError,
 };
 use longshore_core::{EndpointId, ProjectId, Timestamp};
+use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::connect::Store;
 use crate::error::sort;
+use crate::notices::{disable, endpoint_data, tell};
+use crate::seal::Keys;
 
 /// A change of a breaker, on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +172,7 @@ impl BreakerBoard for Store {
     async fn shift(&self, shifts: &[BreakerShift]) -> Result<Vec<Breaker>, StoreError> {
         self.within(async {
             let mut connection = self.checkout().await?;
-            let changed = shift(&mut connection, shifts).await;
+            let changed = shift(&mut connection, self.keys(), shifts).await;
             connection.end(changed)
         })
         .await
@@ -225,7 +229,11 @@ async fn watch(
     transaction.commit().await.map_err(sort)
 }
 
-async fn shift(connection: &mut PgConnection, shifts: &[BreakerShift]) -> Result<Vec<Breaker>, StoreError> {
+async fn shift(
+    connection: &mut PgConnection,
+    keys: &Keys,
+    shifts: &[BreakerShift],
+) -> Result<Vec<Breaker>, StoreError> {
     let ids: Vec<Uuid> = shifts.iter().map(|wanted| wanted.endpoint.as_uuid()).collect();
     let versions: Vec<i64> = shifts.iter().map(|wanted| wanted.version).collect();
     let states: Vec<&str> = shifts.iter().map(|wanted| wanted.shift.state().as_str()).collect();
@@ -262,19 +270,26 @@ async fn shift(connection: &mut PgConnection, shifts: &[BreakerShift]) -> Result
         transaction.rollback().await.map_err(sort)?;
         return Ok(Vec::new());
     }
-    let off: Vec<Uuid> = rows.iter().filter(|row| row.is_disabled).map(|row| row.endpoint_id).collect();
-    if !off.is_empty() {
-        // A statement of its own: it tells everybody that the configuration has changed, also where it changes nothing.
-        sqlx::query!(
-            "UPDATE endpoints SET status = 'inactive', status_reason = 'breaker', status_changed_at = now(),
-                 updated_at = now()
-             WHERE id = ANY ($1) AND status = 'active'",
-            &off
-        )
-        .execute(&mut *transaction)
-        .await
-        .map_err(sort)?;
+    let mut notices = Vec::new();
+    for row in &rows {
+        let kind = match (state(&row.from_state)?, state(&row.state)?) {
+            // From half open it is open still, to everybody outside.
+            (BreakerState::Closed, BreakerState::Open) => NoticeKind::BreakerOpened,
+            (BreakerState::HalfOpen, BreakerState::Closed) if !row.is_disabled => NoticeKind::BreakerClosed,
+            _ => continue,
+        };
+        let mut data = endpoint_data(&mut transaction, row.endpoint_id).await?;
+        if let Some(data) = data.as_object_mut() {
+            data.insert("breaker".to_owned(), json!({"state": row.state, "trips": row.trips}));
+        }
+        let project = ProjectId::from_uuid(row.project_id);
+        notices.push(Notice { project, kind, subject: row.endpoint_id.as_u128(), data });
     }
+    let off = rows.iter().filter(|row| row.is_disabled);
+    let off: Vec<_> =
+        off.map(|row| (EndpointId::from_uuid(row.endpoint_id), DisableReason::Breaker)).collect();
+    notices.extend(disable(&mut transaction, &off).await?);
+    tell(&mut transaction, keys, &notices).await?;
     transaction.commit().await.map_err(sort)?;
     rows.into_iter()
         .map(|row| {

@@ -24,7 +24,7 @@ use crate::error::sort;
 pub use alerts::{AlertKey, Channel, DueAlert};
 pub use outbox::{DueMetaEvent, MetaAttempt, MetaNext};
 
-pub(crate) use disable::endpoint_data;
+pub(crate) use disable::{disable, endpoint_data};
 pub(crate) use failing::Failing;
 pub(crate) use follow::follow;
 pub(crate) use tell::tell;
@@ -35,7 +35,7 @@ impl Notices for Store {
             let mut connection = self.checkout().await?;
             let done = async {
                 let mut transaction = connection.begin().await.map_err(sort)?;
-                let notices = disable::disable(&mut transaction, &[(endpoint, reason)]).await?;
+                let notices = disable(&mut transaction, &[(endpoint, reason)]).await?;
                 tell(&mut transaction, self.keys(), &notices).await?;
                 transaction.commit().await.map_err(sort)?;
                 Ok(!notices.is_empty())

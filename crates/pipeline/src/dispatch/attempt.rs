@@ -7,7 +7,7 @@ use bytes::Bytes;
 use longshore_core::endpoint::{Endpoint, EndpointStatus};
 use longshore_core::event::Headers;
 use longshore_core::ports::{Aftermath, ClaimedDelivery, Next, Outcome};
-use longshore_core::project::{Project, ProjectSettings};
+use longshore_core::project::ProjectSettings;
 use longshore_core::retry::{End, Tried, Verdict, judge};
 use longshore_core::subscription::{OnExhausted, Ordered};
 use longshore_core::{

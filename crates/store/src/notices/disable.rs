@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::error::sort;
 
 /// Switches off those that are still on, and returns what there is to tell. `endpoints` holds each at most once.
-pub(super) async fn disable(
+pub(crate) async fn disable(
     connection: &mut PgConnection,
     endpoints: &[(EndpointId, DisableReason)],
 ) -> Result<Vec<Notice>, StoreError> {

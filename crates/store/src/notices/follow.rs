@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::disable::disable;
+use super::disable;
 use super::tell::tell;
 use crate::error::sort;
 use crate::seal::Keys;

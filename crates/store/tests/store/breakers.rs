@@ -152,6 +152,38 @@ async fn a_breaker_that_opens_too_often_switches_its_endpoint_off() {
 }
 
 #[tokio::test]
+async fn what_a_breaker_does_is_told_once_to_who_wants_to_know() {
+    let bed = bed().await;
+    bed.run(
+        r#"UPDATE projects SET settings = '{"meta_events": {"enabled": true, "url": "https://a.example/"}}'"#,
+    )
+    .await;
+    let store = bed.process().await;
+    store.watch(&[(ENDPOINT, PROJECT)]).await.unwrap();
+    let version = breaker(&store).await.version;
+
+    let open = shift(&store, version, OPEN).await.unwrap();
+    bed.run("UPDATE breakers SET until_at = now()").await;
+    let probed = shift(&store, open.version, Shift::Probe(Duration::from_secs(9))).await.unwrap();
+    let again = shift(&store, probed.version, OPEN).await.unwrap();
+    bed.run("UPDATE breakers SET until_at = now()").await;
+    let last = shift(&store, again.version, Shift::Probe(Duration::from_secs(9))).await.unwrap();
+    let closed = shift(&store, last.version, Shift::Close).await.unwrap();
+    shift(&store, closed.version, Shift::Disable).await.unwrap();
+
+    let told: Vec<(String, serde_json::Value)> =
+        sqlx::query_as("SELECT event_type, data FROM meta_events ORDER BY id")
+            .fetch_all(&bed.sql)
+            .await
+            .unwrap();
+    let kinds: Vec<&str> = told.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["breaker.opened", "breaker.closed", "endpoint.disabled"]);
+    assert_eq!(told[0].1["breaker"], serde_json::json!({"state": "open", "trips": 1}));
+    assert_eq!(told[0].1["name"], "e");
+    assert_eq!(told[2].1["status_reason"], "breaker");
+}
+
+#[tokio::test]
 async fn whoever_follows_gets_every_change_once() {
     let bed = bed().await;
     let (a, b) = (bed.process().await, bed.process().await);

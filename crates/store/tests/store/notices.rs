@@ -81,10 +81,10 @@ async fn of_processes_that_exhaust_deliveries_at_once_one_switches_the_endpoint_
     let (first, second) = (bed.fresh(&one).await, bed.fresh(&other).await);
 
     let (a, b) = ([ended(&first, End::Exhausted)], [ended(&second, End::Expired)]);
-    let (recorded, also) = tokio::join!(one.record(&a), other.record(&b));
-    assert_eq!((recorded.unwrap(), also.unwrap()), (0, 0));
+    let (recorded, also) = tokio::join!(one.record(&a, HOUR), other.record(&b, HOUR));
+    assert_eq!((recorded.unwrap().refused, also.unwrap().refused), (0, 0));
     // A repetition, as after a lost reply, is followed by nothing.
-    assert_eq!(one.record(&a).await.unwrap(), 1);
+    assert_eq!(one.record(&a, HOUR).await.unwrap().refused, 1);
 
     assert_eq!(bed.status().await, ("inactive".to_owned(), Some("exhausted".to_owned())));
     let mut kinds = bed.kinds().await;
@@ -105,17 +105,17 @@ async fn a_success_anywhere_since_the_first_attempt_keeps_the_endpoint_on() {
     let bed = told().await;
     let (one, other) = (bed.process().await, bed.process().await);
     let failing = bed.fresh(&one).await;
-    one.record(&[watched(&failing, Next::RetryAfter(SOON))]).await.unwrap();
+    one.record(&[watched(&failing, Next::RetryAfter(SOON))], HOUR).await.unwrap();
     assert_eq!(bed.count("SELECT count(*) FROM failing_endpoints").await, 1);
 
     bed.run("UPDATE failing_endpoints SET failing_since = failing_since - interval '1 second'").await;
     // The other process does not know of the failure yet; it remembers its success until it does.
     let lucky = bed.fresh(&other).await;
-    other.record(&[watched(&lucky, Next::Success)]).await.unwrap();
+    other.record(&[watched(&lucky, Next::Success)], HOUR).await.unwrap();
     other.refresh_failing().await.unwrap();
 
     assert_eq!(bed.count("SELECT count(*) FROM failing_endpoints").await, 0);
-    one.record(&[ended(&again(&bed, &one).await, End::Exhausted)]).await.unwrap();
+    one.record(&[ended(&again(&bed, &one).await, End::Exhausted)], HOUR).await.unwrap();
     assert_eq!(bed.status().await, ("active".to_owned(), None));
     assert_eq!(bed.kinds().await, ["eventdelivery.failed"]);
 }
@@ -124,12 +124,12 @@ async fn a_success_anywhere_since_the_first_attempt_keeps_the_endpoint_on() {
 async fn a_success_before_the_first_attempt_does_not() {
     let bed = told().await;
     let store = bed.process().await;
-    store.record(&[watched(&bed.fresh(&store).await, Next::Success)]).await.unwrap();
+    store.record(&[watched(&bed.fresh(&store).await, Next::Success)], HOUR).await.unwrap();
     store.refresh_failing().await.unwrap();
 
-    store.record(&[watched(&bed.fresh(&store).await, Next::RetryAfter(SOON))]).await.unwrap();
+    store.record(&[watched(&bed.fresh(&store).await, Next::RetryAfter(SOON))], HOUR).await.unwrap();
     store.refresh_failing().await.unwrap();
-    store.record(&[ended(&again(&bed, &store).await, End::Exhausted)]).await.unwrap();
+    store.record(&[ended(&again(&bed, &store).await, End::Exhausted)], HOUR).await.unwrap();
 
     assert_eq!(bed.status().await.0, "inactive");
 }
@@ -141,7 +141,7 @@ async fn an_outcome_that_is_refused_is_followed_by_nothing() {
     let delivery = bed.fresh(&store).await;
 
     let stranger = ClaimedDelivery { owner: ProcessId::from_u128(7), ..delivery };
-    assert_eq!(store.record(&[ended(&stranger, End::Gone)]).await.unwrap(), 1);
+    assert_eq!(store.record(&[ended(&stranger, End::Gone)], HOUR).await.unwrap().refused, 1);
 
     assert_eq!(bed.status().await.0, "active");
     assert!(bed.kinds().await.is_empty());
@@ -153,15 +153,15 @@ async fn who_is_gone_is_switched_off_whatever_the_project_says_and_what_is_final
     let bed = told().await;
     let store = bed.process().await;
 
-    store.record(&[ended(&bed.fresh(&store).await, End::Final)]).await.unwrap();
+    store.record(&[ended(&bed.fresh(&store).await, End::Final)], HOUR).await.unwrap();
     assert_eq!(bed.status().await.0, "active");
     let unwatched = |end| Aftermath { end: Some(end), ..Aftermath::default() };
     let exhausted = attempted(&bed.fresh(&store).await, Next::Failure);
-    store.record(&[Outcome { aftermath: unwatched(End::Exhausted), ..exhausted }]).await.unwrap();
+    store.record(&[Outcome { aftermath: unwatched(End::Exhausted), ..exhausted }], HOUR).await.unwrap();
     assert_eq!(bed.status().await.0, "active");
     bed.run("UPDATE endpoints SET status = 'paused'").await;
     let gone = attempted(&bed.fresh(&store).await, Next::Failure);
-    store.record(&[Outcome { aftermath: unwatched(End::Gone), ..gone }]).await.unwrap();
+    store.record(&[Outcome { aftermath: unwatched(End::Gone), ..gone }], HOUR).await.unwrap();
 
     assert_eq!(bed.status().await, ("inactive".to_owned(), Some("gone".to_owned())));
 }
@@ -192,7 +192,7 @@ async fn an_attempt_that_cost_nothing_is_counted_apart_and_says_when_the_next_is
     let throttled = Aftermath { is_throttled: true, ..Aftermath::default() };
 
     let outcome = attempted(&delivery, Next::RetryAfter(Duration::from_secs(90)));
-    store.record(&[Outcome { aftermath: throttled, ..outcome }]).await.unwrap();
+    store.record(&[Outcome { aftermath: throttled, ..outcome }], HOUR).await.unwrap();
 
     let next: (bool,) = sqlx::query_as(
         "SELECT a.next_attempt_at = s.due_at FROM attempts a JOIN schedule s ON s.delivery_id = a.delivery_id",
@@ -203,7 +203,7 @@ async fn an_attempt_that_cost_nothing_is_counted_apart_and_says_when_the_next_is
     assert!(next.0);
     let claimed = again(&bed, &store).await;
     assert_eq!((claimed.attempts, claimed.throttled), (1, 1));
-    store.record(&[attempted(&claimed, Next::Failure)]).await.unwrap();
+    store.record(&[attempted(&claimed, Next::Failure)], HOUR).await.unwrap();
     assert_eq!(bed.count("SELECT count(*) FROM attempts WHERE next_attempt_at IS NULL").await, 1);
     assert_eq!(bed.count("SELECT throttled_count::int8 FROM deliveries").await, 1);
 }
@@ -325,7 +325,10 @@ async fn a_project_whose_settings_are_unreadable_keeps_nobody_from_recording() {
     let store = bed.process().await;
     bed.run(r#"UPDATE projects SET settings = '{"of": "the future"}'"#).await;
 
-    assert_eq!(store.record(&[ended(&bed.fresh(&store).await, End::Exhausted)]).await.unwrap(), 0);
+    assert_eq!(
+        store.record(&[ended(&bed.fresh(&store).await, End::Exhausted)], HOUR).await.unwrap().refused,
+        0
+    );
 
     assert_eq!(bed.status().await.0, "inactive");
     assert!(bed.kinds().await.is_empty());

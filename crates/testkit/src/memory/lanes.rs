@@ -100,6 +100,7 @@ impl Tables {
             endpoint: row.endpoint,
             subscription: row.subscription,
             attempts: row.attempts,
+            throttled: row.throttled,
             scheduled: true,
             owner,
             place: row.place,
