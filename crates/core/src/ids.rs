@@ -380,7 +380,7 @@ mod tests {
         let one = SubscriptionId::from_u128(1);
 
         assert_eq!(LaneId::derive(one, "a"), LaneId::derive(one, "a"));
-        assert_eq!(LaneId::derive(one, "a").to_string(), "01C0NGZ75A0WX1YBX4FJ1MTQVS");
+        assert_eq!(LaneId::derive(one, "a").to_string(), "0PMVRNVKWA8EN5VPWRR0D88T7W");
         assert_ne!(LaneId::derive(one, "a"), LaneId::derive(one, "b"));
         assert_ne!(LaneId::derive(one, "a"), LaneId::derive(SubscriptionId::from_u128(2), "a"));
     }

@@ -119,7 +119,7 @@ impl<S: Supply> Planner<'_, S> {
             differs
         });
         if self.tell(&resource, Some(project.id.to_string()), differences) {
-            self.plan.changes.push(Change::PutProject(project.clone()));
+            self.plan.changes.push(Change::PutProject(Box::new(project.clone())));
         }
         let place = Place { project: project.id, name: &wanted.name };
         let none = ManagedProject {
@@ -223,7 +223,7 @@ impl<S: Supply> Planner<'_, S> {
         }
         self.tell(&resource, Some(id.to_string()), differs);
         if !is_same_spec {
-            let endpoint = Managed { id, spec };
+            let endpoint = Box::new(Managed { id, spec });
             self.plan.changes.push(Change::PutEndpoint(place.project, endpoint));
         }
         if let (Some(secrets), false) = (secrets, is_same_secrets) {

@@ -67,7 +67,7 @@ fn stored(changes: &[Change]) -> ManagedProject {
     for change in changes {
         if let Change::PutProject(project) = change {
             stored = Some(ManagedProject {
-                project: project.clone(),
+                project: (**project).clone(),
                 endpoints: Vec::new(),
                 subscriptions: Vec::new(),
                 sources: Vec::new(),
@@ -77,7 +77,8 @@ fn stored(changes: &[Change]) -> ManagedProject {
         }
         let stored = stored.as_mut().unwrap();
         match change.clone() {
-            Change::PutEndpoint(_, Managed { id, spec }) => {
+            Change::PutEndpoint(_, endpoint) => {
+                let Managed { id, spec } = *endpoint;
                 stored.endpoints.push(ManagedEndpoint { id, spec, secrets: Vec::new() });
             }
             Change::ReplaceSecrets(_, id, secrets) => {

@@ -136,6 +136,8 @@ async fn a_storm_of_retries_is_spread_and_nothing_of_it_lost() {
     configure(&bed, |settings| {
         let policy = r#"{"storm_guard": {"percent": 1, "per_second": 2}}"#;
         settings.retry_policy = serde_json::from_str(policy).unwrap();
+        // It would hold the retries back before the guard does.
+        settings.circuit_breaker.enabled = false;
     });
     let process = bed.start();
     // Forty first attempts and twenty retries fail, then it is back.

@@ -22,9 +22,9 @@ use crate::seal::Keys;
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A project. Its name never changes.
-    PutProject(Project),
+    PutProject(Box<Project>),
     /// An endpoint of a project.
-    PutEndpoint(ProjectId, Managed<EndpointId, EndpointSpec>),
+    PutEndpoint(ProjectId, Box<Managed<EndpointId, EndpointSpec>>),
     /// All of an endpoint's secrets at once, oldest first.
     ReplaceSecrets(ProjectId, EndpointId, Vec<EndpointSecret>),
     /// A subscription of a project.
