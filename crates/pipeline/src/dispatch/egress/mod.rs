@@ -2,17 +2,17 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`address`] | the table of special addresses |
-//! | [`guard`] | which addresses webhooks may go to |
-//! | [`url`] | which URLs, as written and as parsed |
-//! | [`resolver`], [`cache`] | names to addresses, remembered |
-//! | [`connector`], [`stream`] | connections, checked and counted |
-//! | [`proxy`], [`tunnel`] | the way through a project's proxy |
-//! | [`tls`], [`trust`] | certificates, ours and theirs |
-//! | [`clients`] | keep-alive clients by way |
-//! | [`oauth2`], [`assertion`] | tokens |
-//! | [`fault`] | what went wrong, by class |
-//! | [`limits`] | open files |
+//! | `address` | the table of special addresses |
+//! | `guard` | which addresses webhooks may go to |
+//! | `url` | which URLs, as written and as parsed |
+//! | `resolver`, `cache` | names to addresses, remembered |
+//! | `connector`, `stream` | connections, checked and counted |
+//! | `proxy`, `tunnel` | the way through a project's proxy |
+//! | `tls`, `trust` | certificates, ours and theirs |
+//! | `clients` | keep-alive clients by way |
+//! | `oauth2`, `assertion` | tokens |
+//! | `fault` | what went wrong, by class |
+//! | `limits` | open files |
 //!
 //! What it does not do: build requests or judge answers. Invariant: no byte goes to an address that the guard has not
 //! permitted for that project at the moment of connecting.
