@@ -15,8 +15,9 @@ use crate::reader::Reader;
 use crate::settle;
 use crate::shared::Shared;
 
-/// How long the broker may take for the last commit and for letting us go.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the broker may take for the last commit and for letting us go: a connection that it has just ended, with a token
+/// or a session that is over, is made anew for that.
+const GOODBYE: Duration = Duration::from_secs(10);
 /// What stands for "without a deadline": later instants may not exist.
 const LONGEST_CLOSE: Duration = Duration::from_secs(365 * 24 * 3600);
 

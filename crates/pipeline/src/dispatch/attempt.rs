@@ -173,7 +173,7 @@ fn conclude(
         let tried = Tried { made, throttled: delivery.throttled, received_at: delivery.event.received_at };
         let schedule = snapshot.retry_schedule(delivery.event.project, delivery.subscription);
         let verdict = judge(policy, schedule, tried, &answer.outcome, now, rng);
-        consequences(verdict, delivery, snapshot, now)
+        consequences(verdict, &answer.outcome, delivery, snapshot, now)
     };
     let template = Attempt {
         id: load.first.id,
@@ -220,12 +220,15 @@ fn given_up(delivery: &ClaimedDelivery, end: End, snapshot: &Snapshot) -> Next {
 /// Where the delivery goes by that verdict, and what else follows.
 fn consequences(
     verdict: Verdict,
+    outcome: &AttemptOutcome,
     delivery: &ClaimedDelivery,
     snapshot: &Snapshot,
     now: Timestamp,
 ) -> (Next, Aftermath) {
     let project = snapshot.project(delivery.event.project);
-    let is_watched = project.is_some_and(|project| project.settings.disable_endpoint);
+    // What has no form was not sent: that says nothing of the endpoint.
+    let is_watched = *outcome != AttemptOutcome::Unsendable
+        && project.is_some_and(|project| project.settings.disable_endpoint);
     let aftermath = Aftermath { is_watched, ..Aftermath::default() };
     let is_told = |kind| project.is_some_and(|project| project.wants(kind));
     match verdict {

@@ -1,6 +1,11 @@
-//! `longshore endpoints show`: an endpoint with its keys, of which only the public halves are told.
+//! `longshore endpoints show`: an endpoint with its breaker and its keys, of which only the public halves are told.
+
+use std::time::Duration;
 
 use anyhow::Context;
+use longshore_core::breaker::BreakerState;
+use longshore_core::duration::format;
+use longshore_core::ports::Breaker;
 use longshore_core::{Clock, SystemClock, Timestamp};
 use longshore_store::Store;
 use longshore_store::endpoints::StoredSecret;
@@ -16,9 +21,15 @@ pub(super) async fn run(store: &Store, named: &NamedEndpoint) -> anyhow::Result<
     let found = find(store, named).await?;
     let secrets = store.endpoint_secrets(found.project, found.endpoint.id).await;
     let secrets = secrets.context("cannot read its secrets")?;
+    let breakers = store.breakers(Some(found.project)).await.context("cannot read its breaker")?;
+    let breaker = breakers.into_iter().find(|breaker| breaker.endpoint == found.endpoint.id);
     let now = SystemClock.now();
     if named.list.json {
         let mut value = as_json(&found.endpoint);
+        value["breaker"] = json!({
+            "state": breaker.map_or(BreakerState::Closed, |breaker| breaker.state).as_str(),
+            "trips": breaker.map_or(0, |breaker| breaker.trips),
+        });
         value["keys"] = secrets.iter().map(|secret| key_as_json(secret, now)).collect();
         say(&serde_json::to_string_pretty(&value)?);
         return Ok(());
@@ -33,10 +44,19 @@ pub(super) async fn run(store: &Store, named: &NamedEndpoint) -> anyhow::Result<
     };
     say(&format!("name:    {}\nid:      {}\nproject: {}", endpoint.name, endpoint.id, found.place));
     say(&format!("url:     {}\nowner:   {}", endpoint.url, endpoint.owner_id.clone().unwrap_or_else(none)));
-    say(&format!("status:  {status}\n"));
+    say(&format!("status:  {status}\nbreaker: {}\n", shown(breaker)));
     let rows: Vec<_> = secrets.iter().map(|secret| row(secret, now)).collect();
     say(&table(["KEY", "SIGNS", "CREATED", "EXPIRES", "PUBLIC KEY"], &rows));
     Ok(())
+}
+
+/// Nobody has looked at the breaker of an endpoint that does not fail.
+fn shown(breaker: Option<Breaker>) -> String {
+    let Some(breaker) = breaker.filter(|breaker| breaker.state != BreakerState::Closed) else {
+        return BreakerState::Closed.as_str().to_owned();
+    };
+    let until = format(Duration::from_secs(breaker.until_in.as_secs()));
+    format!("{} for {until} more, opened {} times in a row", breaker.state.as_str(), breaker.trips)
 }
 
 fn algorithm(secret: &StoredSecret) -> &'static str {
