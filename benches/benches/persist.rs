@@ -13,7 +13,7 @@ use longshore_benches::payload;
 use longshore_core::event::{Event, Headers, Target};
 use longshore_core::ports::{EventLog, Identity, NewDelivery, NewEvent, PersistBatch};
 use longshore_core::{Clock, DeliveryId, EndpointId, IdGenerator, ProjectId, Secret, SystemClock};
-use longshore_store::{Keys, Settings, Store};
+use longshore_store::{Keys, Profile, Settings, Store};
 use longshore_testkit::database::fresh_database;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -30,6 +30,7 @@ async fn open(url: String, ids: &IdGenerator) -> Store {
         statement_timeout: Duration::from_secs(30),
         // Nobody renews it here.
         lease: Duration::from_secs(3600),
+        profile: Profile::Hot,
     };
     let store = longshore_store::connect(&settings, Keys::parse(MASTER_KEY).unwrap()).await.unwrap();
     store.migrate().await.unwrap();

@@ -129,6 +129,12 @@ id! {
     MetaEventId,
     /// Id of an API key.
     ApiKeyId,
+    /// Id of an organisation.
+    OrganisationId,
+    /// Id of a person.
+    UserId,
+    /// Id of a line of the audit log.
+    AuditId,
     /// Id of a lane: deliveries of one subscription with one key, kept in order. Not of a time.
     LaneId,
     /// Id of one run of one Longshore process: the owner of claims. A restart gets a new one.

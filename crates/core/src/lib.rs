@@ -6,6 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`access`] | roles, scopes and what they allow |
 //! | [`ids`] | 128-bit, time-ordered ids; ids derived from a broker position |
 //! | [`clock`] | [`Timestamp`] and the [`Clock`] that hands it out |
 //! | [`event`] | [`Event`], its kind, its headers |
@@ -25,6 +26,7 @@
 //! | [`quarantine`] | why a message could not become an event |
 //! | [`ports`] | the narrow ports the pipeline needs from a store |
 
+pub mod access;
 pub mod attempt;
 pub mod breaker;
 pub mod clock;
@@ -54,8 +56,8 @@ pub use delivery::DeliveryState;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use event::{Event, EventKind, Headers};
 pub use ids::{
-    ApiKeyId, AttemptId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId,
-    ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
+    ApiKeyId, AttemptId, AuditId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId,
+    OrganisationId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId, UserId,
 };
 pub use mapping::Mapping;
 pub use notice::{Notice, NoticeKind};

@@ -13,7 +13,7 @@ mod sources;
 mod table;
 
 use anyhow::{Context, bail};
-use longshore_store::{Keys, Settings, Store};
+use longshore_store::{Keys, Profile, Settings, Store};
 
 use crate::cli::{Command, KeysCommand};
 use crate::config::{Config, Faults, Inputs, load::load, validate};
@@ -58,7 +58,17 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
     validate::require(config, true)?;
     let missing = || Faults::one("security.master_key", "not set");
     let keys = config.security.keys()?.ok_or_else(missing)?;
-    connect(config, keys).await
+    connect(config, keys, Profile::Hot).await
+}
+
+/// Opens the database on connections of its own, for the public API.
+///
+/// # Errors
+/// As [`open_store`].
+pub(crate) async fn open_control_store(config: &Config) -> anyhow::Result<Store> {
+    let missing = || Faults::one("security.master_key", "not set");
+    let keys = config.security.keys()?.ok_or_else(missing)?;
+    connect(config, keys, Profile::Control).await
 }
 
 /// Opens the database without the master key, for commands that touch nothing sealed.
@@ -68,21 +78,25 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
 pub(crate) async fn open_schema(config: &Config) -> anyhow::Result<Store> {
     validate::require(config, false)?;
     let keys = Keys::parse(NO_KEY).context("the placeholder key")?;
-    connect(config, keys).await
+    connect(config, keys, Profile::Hot).await
 }
 
 /// Stands in where nothing is sealed or opened.
 const NO_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-async fn connect(config: &Config, keys: Keys) -> anyhow::Result<Store> {
+async fn connect(config: &Config, keys: Keys, profile: Profile) -> anyhow::Result<Store> {
     let missing = || Faults::one("database.url", "not set");
     let database = &config.database;
     let settings = Settings {
         url: database.url.clone().ok_or_else(missing)?,
-        max_connections: database.max_connections.get(),
+        max_connections: match profile {
+            Profile::Hot => database.max_connections.get(),
+            Profile::Control => config.api.max_connections.get(),
+        },
         connect_timeout: database.connect_timeout,
         statement_timeout: database.statement_timeout,
         lease: database.lease,
+        profile,
     };
     longshore_store::connect(&settings, keys).await.context("cannot open the database")
 }

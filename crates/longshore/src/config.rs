@@ -42,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) database: Database,
     pub(crate) security: Security,
     pub(crate) http: Http,
+    pub(crate) api: Api,
     pub(crate) ops: Ops,
     pub(crate) ingest: Ingest,
     pub(crate) dispatch: Dispatch,
@@ -102,6 +103,18 @@ pub(crate) struct Http {
     pub(crate) request_deadline: Duration,
     pub(crate) batch_items: NonZeroUsize,
     pub(crate) batch_bytes: ByteSize,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Api {
+    pub(crate) max_connections: NonZeroU32,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) request_deadline: Duration,
+    pub(crate) public_url: String,
+    /// Empty for the newest.
+    pub(crate) default_version: String,
 }
 
 /// `[ops]`

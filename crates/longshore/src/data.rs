@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use axum::serve::ListenerExt;
 use longshore_api::{Health, egress_router, probe_router};
 use longshore_core::{Clock, ports::ClaimedDelivery};
@@ -35,7 +36,7 @@ const GATHER: Duration = Duration::from_millis(20);
 
 pub(crate) type PgIngest = Ingest<Store, SystemClock>;
 
-/// Starts every task of the data plane.
+/// Starts every task of the data plane. The routes of the control plane, if this process has it, are served beside.
 ///
 /// # Errors
 /// What keeps it from starting.
@@ -45,6 +46,7 @@ pub(crate) async fn start(
     inputs: &Inputs,
     store: &Store,
     health: &Health,
+    control: Option<Router>,
 ) -> anyhow::Result<()> {
     let resources = follow(tasks, store).await?;
     let ids = Arc::new(IdGenerator::new(SystemClock.now(), StdRng::from_os_rng()));
@@ -72,7 +74,7 @@ pub(crate) async fn start(
     };
     let transport = start_dispatch(tasks, config, store, &resources, ledger, fresh)?;
     notices::start(tasks, config, store, &resources.snapshot, &transport)?;
-    start_http(tasks, config, store, &resources, ingest.clone(), health).await?;
+    start_http(tasks, config, store, &resources, ingest.clone(), health, control).await?;
     let sources = Sources {
         inputs: inputs.clone(),
         declared: config.sources.iter().map(FileSource::new).collect(),
@@ -155,6 +157,7 @@ async fn start_http(
     resources: &Followed,
     ingest: PgIngest,
     health: &Health,
+    control: Option<Router>,
 ) -> anyhow::Result<()> {
     let gate = ApiKeyGate {
         intake: ingest.intake.clone(),
@@ -174,6 +177,7 @@ async fn start_http(
     let router = router.merge(probe_router(health.clone()));
     let router = router.merge(public_keys_router(resources.snapshot.clone(), SystemClock));
     let router = router.merge(egress_router(config.security.egress_ips.clone()));
+    let router = router.merge(control.unwrap_or_default());
     let listener = ops::listen(config.http.bind, "http.bind").await?.tap_io(|stream| {
         // An answer is one small packet: it must not wait for another.
         let _ = stream.set_nodelay(true);

@@ -22,6 +22,7 @@ mod apply;
 mod cli;
 mod commands;
 mod config;
+mod control;
 mod data;
 mod egress;
 mod failure;

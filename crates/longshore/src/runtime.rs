@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::commands::{open_store, require_schema};
 use crate::config::{Config, Inputs};
 use crate::lifecycle::{Signals, Stage, Tasks};
-use crate::{data, maintenance, ops, telemetry};
+use crate::{control, data, maintenance, ops, telemetry};
 
 /// Between two attempts to reach Postgres at the start.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -84,8 +84,11 @@ async fn start(
         ops::watch_database(pinged, pinger, hard).await;
         Ok(())
     });
-    if role.has_data() {
-        data::start(tasks, config, inputs, &store, health).await?;
+    let routes = if role.has_control() { Some(control::routes(tasks, config).await?) } else { None };
+    match (role.has_data(), routes) {
+        (true, routes) => data::start(tasks, config, inputs, &store, health, routes).await?,
+        (false, Some(routes)) => control::serve_alone(tasks, config, health, routes).await?,
+        (false, None) => {}
     }
     Ok(store)
 }

@@ -28,6 +28,18 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// How long this process's claims outlive its last heartbeat. A dead process's work is picked up after it.
     pub lease: Duration,
+    /// What the connections are for.
+    pub profile: Profile,
+}
+
+/// How Postgres plans what is asked on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// The hot path: few statements, each planned once for each connection.
+    #[default]
+    Hot,
+    /// The public API: many statements, planned for the filters that are there.
+    Control,
 }
 
 /// A handle on Postgres; cheap to clone.
@@ -64,15 +76,19 @@ pub async fn connect(settings: &Settings, keys: Keys) -> Result<Store, StoreErro
         .statement_cache_capacity(64)
         .disable_statement_logging();
     // Set after connecting, not as start-up parameters: a transaction pooler would refuse those.
+    // Hot:
     // `plan_cache_mode`: one plan per statement and connection; planning a statement over partitioned tables anew costs
     // more than running it. Partitions are left out when it runs.
     // `enable_seqscan`: every statement of the hot path has its index; a plan made while the tables were small and
     // kept must not scan them when they have grown.
     let prepare = format!(
         "SET statement_timeout = {}; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '30s'; \
-         SET enable_seqscan = off; SET jit = off; \
-         SET plan_cache_mode = force_generic_plan",
-        settings.statement_timeout.as_millis()
+         SET jit = off; {}",
+        settings.statement_timeout.as_millis(),
+        match settings.profile {
+            Profile::Hot => "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan",
+            Profile::Control => "SET plan_cache_mode = force_custom_plan",
+        }
     );
     let pool = PgPoolOptions::new()
         .max_connections(settings.max_connections)

@@ -12,6 +12,7 @@
 //! | [`admin`] | the writes behind `apply` |
 //! | [`mod@connect`] | settings, the pool, [`Store`] |
 //! | [`migrate`] | the schema's version |
+//! | [`control`] | what the public API reads and writes |
 //! | `event_log` | ingest's transaction |
 //! | `delivery_queue` | claims, outcomes |
 //! | [`breakers`], `rates` | what the fleet shares of circuit breakers and limits |
@@ -37,6 +38,7 @@ pub mod breakers;
 mod checkout;
 mod claimed;
 pub mod connect;
+pub mod control;
 mod delivery_queue;
 pub mod directory;
 pub mod endpoints;
@@ -60,7 +62,7 @@ pub mod stopped;
 
 pub use api_keys::ApiKeyHasher;
 pub use breakers::BreakerEvent;
-pub use connect::{Settings, Store, connect};
+pub use connect::{Profile, Settings, Store, connect};
 pub use directory::{Directory, NamedSource};
 pub use feed::{ApiKey, Config, Feed, SourceRecord};
 pub use quarantine::{

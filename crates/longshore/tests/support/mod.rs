@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use longshore_core::Secret;
-use longshore_store::{Keys, Settings, Store};
+use longshore_store::{Keys, Profile, Settings, Store};
 use longshore_testkit::database::{TestDatabase, fresh_database};
 use tempfile::NamedTempFile;
 
@@ -55,6 +55,7 @@ impl Database {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(5),
             lease: Duration::from_secs(4),
+            profile: Profile::Hot,
         };
         longshore_store::connect(&settings, Keys::parse(MASTER_KEY).unwrap()).await.unwrap()
     }

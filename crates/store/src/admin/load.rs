@@ -12,6 +12,7 @@ use super::resource::{
     ApiKeySpec, EndpointSecret, EndpointSpec, FilterSpec, Managed, ManagedEndpoint, ManagedProject,
     SourceSpec, SubscriptionSpec,
 };
+use crate::control::DEFAULT_ORGANISATION;
 use crate::error::sort;
 use crate::rows::{self, StoredFilter};
 use crate::seal::Keys;
@@ -27,10 +28,14 @@ pub(super) async fn project(
     keys: &Keys,
     name: &str,
 ) -> Result<Option<ManagedProject>, StoreError> {
-    let row = sqlx::query!("SELECT id, settings, sealed_credentials FROM projects WHERE name = $1", name)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(sort)?;
+    let row = sqlx::query!(
+        "SELECT id, settings, sealed_credentials FROM projects WHERE organisation_id = $1 AND name = $2",
+        DEFAULT_ORGANISATION.as_uuid(),
+        name
+    )
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(sort)?;
     let Some(row) = row else { return Ok(None) };
     let project =
         rows::project(row.id, name.to_owned(), row.settings, row.sealed_credentials.as_deref(), keys)?;

@@ -13,7 +13,7 @@ use longshore_core::{
     Attempt, AttemptOutcome, Clock, DeliveryId, EndpointId, EventId, IdGenerator, ProcessId, ProjectId,
     Secret, SystemClock, Timestamp,
 };
-use longshore_store::{Keys, Settings, Store, connect};
+use longshore_store::{Keys, Profile, Settings, Store, connect};
 use longshore_testkit::database::{TestDatabase, fresh_from_template};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -40,6 +40,7 @@ pub(crate) async fn open(url: &str, lease: Duration) -> Store {
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(30),
         lease,
+        profile: Profile::Hot,
     };
     connect(&settings, Keys::parse(MASTER).unwrap()).await.unwrap()
 }

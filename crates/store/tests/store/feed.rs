@@ -6,7 +6,7 @@ use std::time::Duration;
 use longshore_core::ports::{DynamicEndpoint, EventLog, StoreError};
 use longshore_core::{EndpointId, Secret, Snapshot, SourceId, SubscriptionId};
 use longshore_store::admin::{Change, Managed, SourceSpec};
-use longshore_store::{Config, Feed, Keys, Settings, Store, connect};
+use longshore_store::{Config, Feed, Keys, Profile, Settings, Store, connect};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
@@ -177,6 +177,7 @@ async fn a_wrong_master_key_is_said_to_be_that() {
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(10),
         lease: Duration::from_secs(10),
+        profile: Profile::Hot,
     };
     let other = Keys::parse(&MASTER.replace("AAE", "AQE")).unwrap();
     let other = connect(&settings, other).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::Secret;
 use longshore_core::ports::{EventLog, StoreError};
-use longshore_store::{Keys, Settings, connect};
+use longshore_store::{Keys, Profile, Settings, connect};
 use longshore_testkit::chaos::ChaosProxy;
 
 use crate::bed::{Bed, MASTER};
@@ -21,6 +21,7 @@ async fn a_connection_that_never_answers_is_given_up_and_replaced() {
         connect_timeout: Duration::from_millis(500),
         statement_timeout: Duration::from_millis(500),
         lease: Duration::from_secs(30),
+        profile: Profile::Hot,
     };
     let store = connect(&settings, Keys::parse(MASTER).unwrap()).await.unwrap();
     store.config_version().await.unwrap();

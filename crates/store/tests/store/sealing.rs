@@ -7,7 +7,7 @@ use longshore_core::ports::{EventLog, StoreError};
 use longshore_core::{EndpointId, Secret};
 use longshore_store::reseal::{SEALED_COLUMNS, SealedValues};
 use longshore_store::seal::KeyId;
-use longshore_store::{Keys, Settings, Store, connect};
+use longshore_store::{Keys, Profile, Settings, Store, connect};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -23,6 +23,7 @@ async fn open(bed: &Bed, keys: Keys) -> Store {
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(10),
         lease: Duration::from_secs(10),
+        profile: Profile::Hot,
     };
     connect(&settings, keys).await.unwrap()
 }

@@ -1,0 +1,82 @@
+//! The public API, version 1: the contract that existing clients speak, and what goes beyond it.
+//!
+//! What it is for: everything that people do to their projects, as HTTP requests under `/api/v1`. What it does not do:
+//! take events in (the data plane does), or touch the hot path: it has connections of its own. Invariants: nothing of a
+//! request is looked at before it is known who asks and that they may ([`InProject`](access::InProject)); every answer is
+//! in the contract's envelope; every operation is in the document that is served.
+
+pub(crate) mod access;
+pub(crate) mod body;
+mod control;
+pub(crate) mod document;
+pub(crate) mod etag;
+pub(crate) mod page;
+pub(crate) mod problem;
+mod projects;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod version;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use http::StatusCode;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use control::{Control, ControlSettings};
+pub use problem::Problem;
+
+/// The largest body of a request.
+const LARGEST_BODY: usize = 5 * 1024 * 1024;
+
+/// The routes of the public API.
+pub struct ControlRoutes {
+    /// To be merged into the listener's router; it has no fallback.
+    pub router: Router,
+    /// What they are, as OpenAPI 3.1.
+    pub document: OpenApi,
+}
+
+/// Every route under `/api/v1`, but those that take events in.
+pub fn control_routes(control: Control) -> ControlRoutes {
+    let (own, document) = nested(own_paths()).split_for_parts();
+    let (shared, more) = nested(shared_paths()).split_for_parts();
+    let router = own
+        .method_not_allowed_fallback(wrong_method)
+        .merge(shared)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn_with_state(control.clone(), request::frame))
+        .with_state(control);
+    ControlRoutes { router, document: document::complete(document.merge_from(more)) }
+}
+
+/// The document alone.
+#[must_use]
+pub fn api_document() -> OpenApi {
+    document::complete(nested(own_paths()).merge(nested(shared_paths())).into_openapi())
+}
+
+/// Paths that nobody else serves.
+fn own_paths() -> OpenApiRouter<Control> {
+    OpenApiRouter::new().merge(projects::routes())
+}
+
+/// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.
+fn shared_paths() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+}
+
+fn nested(routes: OpenApiRouter<Control>) -> OpenApiRouter<Control> {
+    OpenApiRouter::with_openapi(document::Base::openapi()).nest("/api/v1", routes)
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+}
+
+/// What is answered where there is nothing.
+pub async fn unknown_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path; the paths are in `/api/v1/openapi.json`")
+}

@@ -1,0 +1,197 @@
+//! Who asks, and whether they may: found out before anything else of a request is looked at.
+
+mod permission;
+
+use std::marker::PhantomData;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::StatusCode;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use longshore_core::access::{Role, Scope, scopes_allow};
+use longshore_core::{Clock, OrganisationId, ProjectId, SystemClock, UserId};
+use longshore_store::control::{Actor, ActorKind, AuditEntry, KeyOwner, ProjectRecord};
+use serde_json::Value;
+
+pub(crate) use permission::*;
+
+use super::control::Control;
+use super::problem::Problem;
+use super::request::RequestId;
+use super::version::{ApiVersion, VERSIONS, VersionSlot};
+
+/// Whoever presents a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// As the audit log names it.
+    pub(crate) actor: Actor,
+    /// Whose key it is.
+    pub(crate) grant: Grant,
+    /// What the key is narrowed down to.
+    scopes: Vec<Scope>,
+}
+
+/// What a key opens, before its scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// One project.
+    Project(ProjectId, Role),
+    /// Whatever the person may, up to a role.
+    User(UserId, Option<Role>),
+}
+
+/// A request within a project, by somebody who may do `P` there. The first argument of every handler of a project.
+pub(crate) struct InProject<P> {
+    /// The project as it is now.
+    pub(crate) project: ProjectRecord,
+    /// Who asks.
+    pub(crate) caller: Caller,
+    /// The version of the API that the answer is to have.
+    pub(crate) version: ApiVersion,
+    permission: PhantomData<P>,
+}
+
+impl<P> InProject<P> {
+    /// The project's id.
+    pub(crate) const fn id(&self) -> ProjectId {
+        self.project.project.id
+    }
+
+    /// A line for the audit log.
+    pub(crate) fn entry(&self, action: &'static str, resource: impl ToString, detail: Value) -> AuditEntry {
+        AuditEntry {
+            organisation: self.project.organisation,
+            project: Some(self.id()),
+            action,
+            resource: resource.to_string(),
+            detail,
+        }
+    }
+}
+
+impl Caller {
+    /// Whether the key's scopes include that.
+    ///
+    /// # Errors
+    /// `403` names the scope it lacks.
+    pub(crate) fn require<P: Permission>(&self, role: Option<Role>) -> Result<(), Problem> {
+        let (resource, action) = (P::RESOURCE, P::ACTION);
+        let Some(role) = role else { return Err(Problem::forbidden("this key has no access here")) };
+        if !role.allows(resource, action) {
+            let least = Role::least(resource, action);
+            return Err(Problem::forbidden(format!("this needs the role `{least}`; this key has `{role}`")));
+        }
+        if !scopes_allow(&self.scopes, resource, action) {
+            let needed = Scope { resource, action };
+            return Err(Problem::forbidden(format!("this key lacks the scope `{needed}`")));
+        }
+        Ok(())
+    }
+
+    /// What the caller is in an organisation; `None` for nothing.
+    pub(crate) async fn role_in(
+        &self,
+        control: &Control,
+        organisation: OrganisationId,
+    ) -> Result<Option<Role>, Problem> {
+        match self.grant {
+            Grant::Project(..) => Ok(None),
+            Grant::User(user, limit) => {
+                let role = control.store().role_in(user, organisation).await?;
+                Ok(role.map(|role| limit.map_or(role, |limit| limit.min(role))))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<Control> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (scheme, key) = header.and_then(|text| text.split_once(' ')).ok_or_else(Problem::unauthenticated)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Problem::unauthenticated());
+        }
+        let hash = control.hasher().hash(key.trim());
+        let found = control.store().key_by_hash(&hash).await?.ok_or_else(Problem::unauthenticated)?;
+        if found.expires_at.is_some_and(|end| SystemClock.now() >= end) {
+            return Err(Problem::unauthenticated());
+        }
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+        let (kind, name, grant) = match found.owner {
+            KeyOwner::Project { project, role } => {
+                (ActorKind::ProjectKey, found.name, Grant::Project(project, role))
+            }
+            KeyOwner::User { user, email, limit } => (ActorKind::PersonalKey, email, Grant::User(user, limit)),
+        };
+        let actor = Actor { kind, id: Some(found.id.as_uuid()), name, request_id };
+        Ok(Self { actor, grant, scopes: found.scopes })
+    }
+}
+
+impl<P: Permission> FromRequestParts<Control> for InProject<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, control).await?;
+        let id = project_of_path(parts, control).await?;
+        // A key of another project learns nothing, not even whether this one is there.
+        let elsewhere = || Problem::forbidden("this key has no access to this project");
+        if matches!(caller.grant, Grant::Project(own, _) if Some(own) != id) {
+            return Err(elsewhere());
+        }
+        let found = match id {
+            Some(id) => control.store().project_record(id).await?,
+            None => None,
+        };
+        let role = match (caller.grant, &found) {
+            (Grant::Project(_, role), _) => Some(role),
+            (Grant::User(..), Some(project)) => caller.role_in(control, project.organisation).await?,
+            (Grant::User(..), None) => None,
+        };
+        if role.is_none() {
+            return Err(elsewhere());
+        }
+        caller.require::<P>(role)?;
+        let project = found.ok_or_else(|| Problem::not_found("project"))?;
+        let version = version_of(parts, control, Some(&project))?;
+        Ok(Self { project, caller, version, permission: PhantomData })
+    }
+}
+
+/// The project that the path names; `None` when it is no id.
+async fn project_of_path(parts: &mut Parts, control: &Control) -> Result<Option<ProjectId>, Problem> {
+    let params = RawPathParams::from_request_parts(parts, control)
+        .await
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let named = params.iter().find(|(name, _)| *name == "project_id");
+    Ok(named.and_then(|(_, text)| text.parse().ok()))
+}
+
+/// The version of the API that a request gets, noted for its body and its answer.
+///
+/// # Errors
+/// `400`: it names one that was never published.
+pub(crate) fn version_of(
+    parts: &Parts,
+    control: &Control,
+    project: Option<&ProjectRecord>,
+) -> Result<ApiVersion, Problem> {
+    let named = ["longshore-version", "x-convoy-version"]
+        .into_iter()
+        .find_map(|name| parts.headers.get(name).map(|value| (name, value)));
+    let version = match named {
+        Some((name, value)) => value.to_str().ok().and_then(|text| ApiVersion::parse(text.trim())).ok_or_else(|| {
+            Problem::invalid(name, format!("no such version; there are {}", VERSIONS.join(", ")))
+        })?,
+        None => project
+            .and_then(|project| project.api_version)
+            .and_then(|date| ApiVersion::parse(&date.to_string()))
+            .unwrap_or(control.default_version()),
+    };
+    if let Some(slot) = parts.extensions.get::<VersionSlot>() {
+        slot.set(version);
+    }
+    Ok(version)
+}

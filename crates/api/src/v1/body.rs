@@ -1,0 +1,61 @@
+//! JSON bodies of requests, with errors that name the field.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::problem::Problem;
+use super::version::{Shape, VersionSlot, upgrade};
+
+/// What a request's body may be decoded into.
+pub(crate) trait Body: DeserializeOwned {
+    /// The shape that older versions of the API had otherwise.
+    const SHAPE: Option<Shape> = None;
+}
+
+impl<T: Body> Body for Vec<T> {}
+
+/// A JSON body. Members nobody knows are left alone, as that contract's clients expect.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: Body> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
+        if !essence.is_some_and(|text| text.eq_ignore_ascii_case("application/json")) {
+            let message = "send JSON, with the header `Content-Type: application/json`";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        let version = request.extensions().get::<VersionSlot>().map(VersionSlot::get).unwrap_or_default();
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|error| Problem::new(error.status(), format!("the body: {}", error.body_text())))?;
+        match T::SHAPE {
+            Some(shape) if version.is_older() => {
+                let mut value: Value = decode(&bytes)?;
+                upgrade(shape, version, &mut value)?;
+                decode(value.to_string().as_bytes()).map(Self)
+            }
+            _ => decode(&bytes).map(Self),
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let decoded = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let problem = error.inner().to_string();
+        match path.as_str() {
+            "." | "" => Problem::new(StatusCode::BAD_REQUEST, format!("the body: {problem}")),
+            _ => Problem::invalid(&path, problem),
+        }
+    })?;
+    deserializer.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body: {error}")))?;
+    Ok(decoded)
+}
