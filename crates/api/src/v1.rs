@@ -78,5 +78,8 @@ async fn wrong_method() -> Problem {
 
 /// What is answered where there is nothing.
 pub async fn unknown_path() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path; the paths are in `/api/v1/openapi.json`")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "there is nothing at this path; the paths are in `/api/v1/openapi.json`",
+    )
 }

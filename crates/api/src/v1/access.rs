@@ -109,7 +109,8 @@ impl FromRequestParts<Control> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let (scheme, key) = header.and_then(|text| text.split_once(' ')).ok_or_else(Problem::unauthenticated)?;
+        let (scheme, key) =
+            header.and_then(|text| text.split_once(' ')).ok_or_else(Problem::unauthenticated)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Problem::unauthenticated());
         }
@@ -123,7 +124,9 @@ impl FromRequestParts<Control> for Caller {
             KeyOwner::Project { project, role } => {
                 (ActorKind::ProjectKey, found.name, Grant::Project(project, role))
             }
-            KeyOwner::User { user, email, limit } => (ActorKind::PersonalKey, email, Grant::User(user, limit)),
+            KeyOwner::User { user, email, limit } => {
+                (ActorKind::PersonalKey, email, Grant::User(user, limit))
+            }
         };
         let actor = Actor { kind, id: Some(found.id.as_uuid()), name, request_id };
         Ok(Self { actor, grant, scopes: found.scopes })
@@ -182,9 +185,11 @@ pub(crate) fn version_of(
         .into_iter()
         .find_map(|name| parts.headers.get(name).map(|value| (name, value)));
     let version = match named {
-        Some((name, value)) => value.to_str().ok().and_then(|text| ApiVersion::parse(text.trim())).ok_or_else(|| {
-            Problem::invalid(name, format!("no such version; there are {}", VERSIONS.join(", ")))
-        })?,
+        Some((name, value)) => {
+            value.to_str().ok().and_then(|text| ApiVersion::parse(text.trim())).ok_or_else(|| {
+                Problem::invalid(name, format!("no such version; there are {}", VERSIONS.join(", ")))
+            })?
+        }
         None => project
             .and_then(|project| project.api_version)
             .and_then(|date| ApiVersion::parse(&date.to_string()))

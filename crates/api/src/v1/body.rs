@@ -56,6 +56,8 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             _ => Problem::invalid(&path, problem),
         }
     })?;
-    deserializer.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body: {error}")))?;
+    deserializer
+        .end()
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body: {error}")))?;
     Ok(decoded)
 }

@@ -35,7 +35,10 @@ impl Control {
         let default_version = match &settings.default_version {
             None => ApiVersion::default(),
             Some(text) => ApiVersion::parse(text).ok_or_else(|| {
-                format!("no version of the API is of `{text}`; there are {}", super::version::VERSIONS.join(", "))
+                format!(
+                    "no version of the API is of `{text}`; there are {}",
+                    super::version::VERSIONS.join(", ")
+                )
             })?,
         };
         Ok(Self(Arc::new(Inner { store, hasher, settings, default_version })))

@@ -23,7 +23,8 @@ struct Bearer;
 
 impl Modify for Bearer {
     fn modify(&self, document: &mut OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key")).build();
+        let scheme =
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key")).build();
         let components = document.components.get_or_insert_with(Components::new);
         components.add_security_scheme("ApiKeyAuth", SecurityScheme::Http(scheme));
     }

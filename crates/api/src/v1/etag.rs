@@ -31,7 +31,8 @@ impl IfMatch {
         if is_it {
             return Ok(());
         }
-        let message = format!("it was changed meanwhile: its ETag is {current} now; read it again, then update it");
+        let message =
+            format!("it was changed meanwhile: its ETag is {current} now; read it again, then update it");
         Err(Problem::new(StatusCode::PRECONDITION_FAILED, message))
     }
 }
@@ -40,7 +41,9 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.headers.get(IF_MATCH).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())))
+        Ok(Self(
+            parts.headers.get(IF_MATCH).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        ))
     }
 }
 
@@ -51,7 +54,8 @@ mod tests {
     #[test]
     fn an_update_needs_the_tag_of_the_moment_if_it_names_one() {
         let at = Timestamp::from_micros(255);
-        let check = |tag: Option<&str>| IfMatch(tag.map(str::to_owned)).check(at).map_err(|problem| problem.status);
+        let check =
+            |tag: Option<&str>| IfMatch(tag.map(str::to_owned)).check(at).map_err(|problem| problem.status);
 
         assert_eq!(of(at), "\"ff\"");
         assert_eq!(check(None), Ok(()));

@@ -44,11 +44,11 @@ impl PageQuery {
         let given = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
         let limit = match given(&self.per_page) {
             None => PER_PAGE,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|count| (1..=MOST_PER_PAGE).contains(count))
-                .ok_or_else(|| Problem::invalid("perPage", format!("write a number from 1 to {MOST_PER_PAGE}")))?,
+            Some(text) => {
+                text.parse().ok().filter(|count| (1..=MOST_PER_PAGE).contains(count)).ok_or_else(|| {
+                    Problem::invalid("perPage", format!("write a number from 1 to {MOST_PER_PAGE}"))
+                })?
+            }
         };
         let is_ascending = match given(&self.sort).map(|text| text.to_ascii_uppercase()).as_deref() {
             None | Some("DESC") => false,
@@ -79,8 +79,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Query(params) = Query::try_from_uri(&parts.uri)
-            .map_err(|error| Problem::new(http::StatusCode::BAD_REQUEST, format!("the query: {}", error.body_text())))?;
+        let Query(params) = Query::try_from_uri(&parts.uri).map_err(|error| {
+            Problem::new(http::StatusCode::BAD_REQUEST, format!("the query: {}", error.body_text()))
+        })?;
         Ok(Self(params))
     }
 }
@@ -97,7 +98,8 @@ mod tests {
 
     #[test]
     fn pages_are_asked_for_in_the_contracts_words() {
-        let page = parse("perPage=5&sort=ASC&direction=prev&prev_page_cursor=01JD0000000000000000000SHP").unwrap();
+        let page =
+            parse("perPage=5&sort=ASC&direction=prev&prev_page_cursor=01JD0000000000000000000SHP").unwrap();
         assert_eq!((page.limit, page.is_ascending, page.direction), (5, true, Direction::Previous));
         assert!(page.cursor.is_some());
 

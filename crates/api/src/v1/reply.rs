@@ -99,7 +99,8 @@ impl<T> Reply<T> {
 impl<T> Paged<T> {
     /// A page, with cursors by `id`.
     pub(crate) fn new(page: Page<T>, per_page: u32, id: impl Fn(&T) -> String) -> Self {
-        let cursor = |item: Option<&T>, is_there: bool| item.filter(|_| is_there).map(&id).unwrap_or_default();
+        let cursor =
+            |item: Option<&T>, is_there: bool| item.filter(|_| is_there).map(&id).unwrap_or_default();
         let pagination = Pagination {
             per_page,
             has_next_page: page.has_next,

@@ -47,7 +47,8 @@ pub(crate) async fn frame(State(control): State<Control>, mut request: Request, 
 fn request_id(given: Option<&HeaderValue>) -> String {
     static IDS: LazyLock<IdGenerator> =
         LazyLock::new(|| IdGenerator::new(SystemClock.now(), StdRng::from_os_rng()));
-    let given = given.and_then(|value| value.to_str().ok()).filter(|text| (1..=LONGEST_ID).contains(&text.len()));
+    let given =
+        given.and_then(|value| value.to_str().ok()).filter(|text| (1..=LONGEST_ID).contains(&text.len()));
     match given {
         Some(text) => text.to_owned(),
         None => EventId::from_u128(IDS.next(SystemClock.now())).to_string(),

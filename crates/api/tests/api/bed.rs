@@ -306,7 +306,9 @@ pub(crate) fn filled(template: &str) -> String {
 pub(crate) fn operations() -> Vec<(Method, &'static str, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let methods = |item: &'static Value| item.as_object().unwrap().iter();
-    let all = paths.iter().flat_map(|(path, item)| methods(item).map(move |(method, operation)| (path, method, operation)));
+    let all = paths
+        .iter()
+        .flat_map(|(path, item)| methods(item).map(move |(method, operation)| (path, method, operation)));
     all.filter(|(_, method, _)| ["get", "post", "put", "delete", "patch"].contains(&method.as_str()))
         .map(|(path, method, operation)| {
             (method.to_ascii_uppercase().parse().unwrap(), path.as_str(), operation)

@@ -12,7 +12,8 @@ async fn every_operation_refuses_every_wrong_credential() {
     bed.run("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE name = 'expired'").await;
     // No operation is about both.
     bed.project_key(PROJECT, "narrow", "owner", &["organisation:read"]).await;
-    let nobody = "CO.0000000000000000.0000000000000000000000000000000000000000000000000000000000000000".to_owned();
+    let nobody =
+        "CO.0000000000000000.0000000000000000000000000000000000000000000000000000000000000000".to_owned();
     let wrong: [(&str, Option<String>, &[u16]); 6] = [
         ("no key", None, &[401]),
         ("an unknown key", Some(nobody), &[401]),

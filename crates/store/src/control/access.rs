@@ -90,7 +90,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn role_in(&self, user: UserId, organisation: OrganisationId) -> Result<Option<Role>, StoreError> {
+    pub async fn role_in(
+        &self,
+        user: UserId,
+        organisation: OrganisationId,
+    ) -> Result<Option<Role>, StoreError> {
         let role = sqlx::query_scalar!(
             "SELECT role FROM members WHERE user_id = $1 AND organisation_id = $2",
             user.as_uuid(),

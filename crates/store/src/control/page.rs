@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn pages_lead_on_and_back() {
-        let page = |items: &[u128], has_next, has_previous| Page { items: items.to_vec(), has_next, has_previous };
+        let page =
+            |items: &[u128], has_next, has_previous| Page { items: items.to_vec(), has_next, has_previous };
         use Direction::{Next, Previous};
 
         assert_eq!(list(&request(Next, None, false)), page(&[5, 4], true, false));
