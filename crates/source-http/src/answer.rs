@@ -9,9 +9,11 @@ use serde::Serialize;
 
 use crate::gate::{Denied, Rate};
 use crate::rejection::Rejection;
+use crate::request_id::REQUEST_ID;
 use crate::ulid::Ulid;
 
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The v1 contract's name for the version of the API.
+const VERSION: HeaderName = HeaderName::from_static("x-convoy-version");
 /// Names of the v1 contract; seconds until the whole limit is there again.
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -74,8 +76,8 @@ impl Answer {
         Self { rate, ..self }
     }
 
-    /// The response, with the producer's request id if it sent one.
-    pub(crate) fn into_response(self, request_id: Option<HeaderValue>) -> Response {
+    /// The response, with what every one has.
+    pub(crate) fn into_response(self, request_id: HeaderValue, version: HeaderValue) -> Response {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -91,9 +93,8 @@ impl Answer {
         if let Some((name, value)) = self.extra {
             headers.insert(name, value);
         }
-        if let Some(id) = request_id {
-            headers.insert(REQUEST_ID, id);
-        }
+        headers.insert(REQUEST_ID, request_id);
+        headers.insert(VERSION, version);
         response
     }
 

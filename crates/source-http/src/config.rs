@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 /// The limits of HTTP ingest; together they bound its memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpIngestConfig {
@@ -17,6 +19,8 @@ pub struct HttpIngestConfig {
     pub max_batch_items: NonZeroUsize,
     /// Bytes of one batch's body; each event in it is held to the project's limit as well.
     pub max_batch_bytes: usize,
+    /// The version of the API that every answer names, in `X-Convoy-Version`.
+    pub api_version: HeaderValue,
 }
 
 impl Default for HttpIngestConfig {
@@ -30,6 +34,7 @@ impl Default for HttpIngestConfig {
             deadline: Duration::from_secs(15),
             max_batch_items: BATCH_ITEMS,
             max_batch_bytes: 8 * 1024 * 1024,
+            api_version: HeaderValue::from_static("2025-11-24"),
         }
     }
 }

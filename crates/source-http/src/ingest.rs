@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use longshore_source::{Route, Settled};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -32,11 +32,24 @@ const EVENT_TYPES: &str = "`application/json` or `application/cloudevents+json`"
 const BATCH_TYPES: &str = "`application/json`, `application/x-ndjson`, `application/jsonl` or \
      `application/cloudevents-batch+json`";
 
+/// What its producer calls an event, when the body does not say.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Its length at most: the events of a batch each have a copy.
+const LONGEST_KEY: usize = 255;
+
 /// What every request needs.
 pub(crate) struct Ingest {
     pub(crate) config: HttpIngestConfig,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) intake: Intake,
+}
+
+/// The events of a batch, and what they have in common.
+struct Items {
+    bodies: Vec<Bytes>,
+    media: Media,
+    key: Option<String>,
 }
 
 impl Ingest {
@@ -51,6 +64,7 @@ impl Ingest {
     ) -> Result<Answer, Rejection> {
         let deadline = Instant::now() + self.config.deadline;
         let admission = self.gate.admit(project, bearer(headers))?;
+        let key = idempotency_key(headers)?;
         let headers = match Media::of(headers)? {
             media @ (Media::Json | Media::Structured | Media::Binary) => media.headers(headers)?,
             Media::CloudEvents => return Err(Rejection::CloudEventBatch),
@@ -63,7 +77,7 @@ impl Ingest {
         let (reply, settled) = oneshot::channel();
         let route = Route { project: admission.project, kind };
         if let Some(slot) = held.into_slots().next() {
-            self.intake.put(Queued { body, headers, route, reply: Reply::One(reply), slot });
+            self.intake.put(Queued { body, headers, key, route, reply: Reply::One(reply), slot });
         }
         tokio::select! {
             // A settlement that is there wins over a deadline that passed meanwhile.
@@ -86,6 +100,7 @@ impl Ingest {
     ) -> Result<Answer, Rejection> {
         let deadline = Instant::now() + self.config.deadline;
         let admission = self.gate.admit(project, bearer(headers))?;
+        let key = idempotency_key(headers)?;
         let media = Media::of(headers)?;
         let format = match media {
             Media::Json => Format::Json,
@@ -107,7 +122,8 @@ impl Ingest {
                 (item.len() > limit).then(|| ItemResult::rejected(index, &Rejection::ItemTooLarge(limit)))
             })
             .collect();
-        let retry_after = self.store(items, media, held, admission, deadline, &mut results).await?;
+        let retry_after =
+            self.store(Items { bodies: items, media, key }, held, admission, deadline, &mut results).await?;
         let results: Vec<_> = results
             .into_iter()
             .enumerate()
@@ -131,8 +147,7 @@ impl Ingest {
     /// seconds after which those that were not stored may be repeated.
     async fn store(
         &self,
-        items: Vec<Bytes>,
-        media: Media,
+        items: Items,
         mut held: Held,
         admission: Admission,
         deadline: Instant,
@@ -145,11 +160,14 @@ impl Ingest {
         }
         let (reply, mut settled) = mpsc::unbounded_channel();
         let route = Route { project: admission.project, kind: BATCH };
-        let accepted = items.into_iter().enumerate().filter(|(index, _)| results[*index].is_none());
+        let Items { bodies, media, key } = items;
+        let accepted = bodies.into_iter().enumerate().filter(|(index, _)| results[*index].is_none());
         for ((index, body), slot) in accepted.zip(held.into_slots()) {
             self.intake.put(Queued {
                 body,
                 headers: media.item_headers(),
+                // Each event of a repeated batch is recognised by its place.
+                key: key.as_ref().map(|key| format!("{key}/{index}")),
                 route: route.clone(),
                 reply: Reply::Item(index, reply.clone()),
                 slot,
@@ -187,6 +205,15 @@ impl Ingest {
             () = sleep_until(deadline) => {}
             () = self.intake.abandoned() => {}
         }
+    }
+}
+
+/// The value of `Idempotency-Key`.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Rejection> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY).filter(|value| !value.is_empty()) else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if text.len() <= LONGEST_KEY => Ok(Some(text.to_owned())),
+        _ => Err(Rejection::IdempotencyKey(LONGEST_KEY)),
     }
 }
 

@@ -3,7 +3,8 @@
 //! What it is for: `POST /api/v1/projects/{project_id}/events` and its siblings `fanout`, `broadcast`,
 //! `dynamic` and `batch`. What it does not do: parse an event, know an API key, or store anything; bodies go to
 //! the pipeline as they came, and the [`Gate`] says who may send. Request headers go with CloudEvents alone: their
-//! attributes (`ce-…`), `content-type`, `traceparent` and `tracestate`. Invariant: `201` is sent if and only if the
+//! attributes (`ce-…`), `content-type`, `traceparent` and `tracestate`; `Idempotency-Key` goes with every event, as what its
+//! producer calls it. Every answer has an `x-request-id` and the version of the API. Invariant: `201` is sent if and only if the
 //! message's token was acked, and everything that is held in memory owns a slot that was free beforehand; when
 //! none is free the answer is `503` at once, never a queue.
 //!
@@ -25,6 +26,7 @@ mod ingest;
 mod instruments;
 mod media;
 mod rejection;
+mod request_id;
 mod router;
 mod slots;
 mod source;

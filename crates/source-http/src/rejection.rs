@@ -33,6 +33,8 @@ pub(crate) enum Rejection {
     SingleCloudEvent,
     #[error("`{0}`: is not UTF-8: percent-encode it")]
     NotText(String),
+    #[error("`Idempotency-Key`: write at most `{0}` visible ASCII characters")]
+    IdempotencyKey(usize),
     #[error("`content-encoding` is not supported: send the body as it is")]
     Encoding,
     #[error("the body is larger than `{0}` bytes")]
@@ -84,6 +86,7 @@ impl Rejection {
             | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) | Self::ItemTooLarge(_) | Self::TooMany(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotText(_)
+            | Self::IdempotencyKey(_)
             | Self::Empty
             | Self::NoBatch
             | Self::NoArray

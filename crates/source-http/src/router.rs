@@ -9,12 +9,13 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 use tokio::time::Instant;
 
-use crate::answer::{Answer, REQUEST_ID};
+use crate::answer::Answer;
 use crate::config::HttpIngestConfig;
 use crate::gate::{Denied, Gate};
 use crate::ingest::Ingest;
 use crate::instruments::Instruments;
 use crate::rejection::Rejection;
+use crate::request_id;
 use crate::source::{self, HttpSource};
 
 /// One route of the contract.
@@ -87,14 +88,14 @@ impl Routes {
         };
         let answer = answer.unwrap_or_else(Answer::from);
         self.instruments[kind as usize].answered(kind.as_str(), answer.status, started.elapsed());
-        answer.into_response(head.headers.get(REQUEST_ID).cloned())
+        answer.into_response(request_id::of(&head.headers), self.ingest.config.api_version.clone())
     }
 
     fn reject(&self, request: &Request, rejection: Rejection) -> Response {
         let answer = Answer::from(rejection);
         let kind = Kind::None;
         self.instruments[kind as usize].answered(kind.as_str(), answer.status, Default::default());
-        answer.into_response(request.headers().get(REQUEST_ID).cloned())
+        answer.into_response(request_id::of(request.headers()), self.ingest.config.api_version.clone())
     }
 }
 

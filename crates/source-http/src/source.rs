@@ -37,6 +37,8 @@ pub(crate) struct Intake {
 pub(crate) struct Queued {
     pub(crate) body: Bytes,
     pub(crate) headers: Headers,
+    /// What its producer calls it, so that a repeat is recognised.
+    pub(crate) key: Option<String>,
     pub(crate) route: Route,
     pub(crate) reply: Reply,
     pub(crate) slot: Slot,
@@ -139,7 +141,7 @@ impl Intake {
 
 impl Queued {
     fn into_message(self) -> Message {
-        let Self { body, headers, route, reply, slot } = self;
+        let Self { body, headers, key, route, reply, slot } = self;
         let ack = AckToken::new(move |how| {
             // Before the answer: a producer that has it may send its next event at once.
             drop(slot);
@@ -148,7 +150,7 @@ impl Queued {
         Message {
             body,
             headers,
-            position: Position::default(),
+            position: Position { message_id: key, ..Position::default() },
             route: Some(route),
             redelivered: false,
             attempt: None,

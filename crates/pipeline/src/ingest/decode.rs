@@ -13,7 +13,7 @@ use longshore_source::Message;
 
 use super::cloudevents::{self, Mode};
 use super::envelope::{Body, Envelope};
-use super::fields::{Dynamic, Fields, Headers, KIND_HEADER, Names, Recipient, Undecodable, key};
+use super::fields::{Dynamic, Fields, Headers, KIND_HEADER, Names, Recipient, Undecodable, checked, key};
 use super::identity::{Named, identify};
 use super::{Origin, mapped, target};
 use crate::dispatch::egress::EgressRules;
@@ -56,6 +56,10 @@ pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, 
         });
     }
     let fields = read(message, &context.origin.mapping.borrow())?;
+    let idempotency_key = match fields.idempotency_key {
+        None if message.route.is_some() => named_by_producer(message)?,
+        said => said,
+    };
     let (target, registration) = target::resolve(fields.recipient, project, context)?;
     let (id, identity) = match context.origin.source {
         Some((source, _)) => {
@@ -79,7 +83,7 @@ pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, 
         event_type: fields.event_type,
         body: detached(fields.data, &message.body),
         headers: merge_headers(message, fields.headers),
-        idempotency_key: fields.idempotency_key,
+        idempotency_key,
         received_at: context.now,
         ordering_key: fields.ordering_key.or_else(|| message.position.key.clone()).map(key),
         occurred_at: fields.occurred_at,
@@ -95,6 +99,11 @@ fn project_of(message: &Message, context: &Context<'_>) -> Result<ProjectId, Und
         (None, Some((_, project))) => Ok(project),
         (None, None) => Err(Undecodable::field("", "the message belongs to no project")),
     }
+}
+
+/// A producer over HTTP may name the event in a header instead of the body.
+fn named_by_producer(message: &Message) -> Result<Option<String>, Undecodable> {
+    message.position.message_id.clone().map(|name| checked("Idempotency-Key", name)).transpose()
 }
 
 /// Chooses the reading.

@@ -187,20 +187,6 @@ async fn other_routers_may_take_other_methods_of_the_same_paths() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_echoed_and_never_made_up() {
-    let server = serve(config()).await;
-    let mut producer = server.connect().await;
-    server.store_all();
-
-    producer.send(&request("POST", PATH, &[KEY, "x-request-id: r-2"], "{}")).await;
-    let reply = producer.reply().await;
-    assert_eq!((reply.status, reply.header("x-request-id")), (201, Some("r-2")));
-
-    producer.send(&request("POST", PATH, &[KEY], "{}")).await;
-    assert_eq!(producer.reply().await.header("x-request-id"), None);
-}
-
-#[tokio::test]
 async fn only_json_is_taken() {
     let server = serve(config()).await;
     let mut producer = server.connect().await;
@@ -248,4 +234,57 @@ async fn a_project_above_its_limit_is_told_when_to_come_again_and_below_it_how_i
     assert_eq!(reply.status, 201);
     let told = [Some("100"), Some("41"), Some("36"), None].map(|value| value.map(str::to_owned));
     assert_eq!(rate(&reply), told);
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_the_version_of_the_api() {
+    let mut server = serve(config()).await;
+    let mut producer = server.connect().await;
+    producer.send(&post("events", "{}")).await;
+    server.one().await.ack.ack(Receipt { event: EVENT, duplicate: false });
+    let stored = producer.reply().await;
+    producer.send(&request("POST", "/api/v1/projects/acme/events", &[], "{}")).await;
+    let refused = producer.reply().await;
+    producer.send(&request("GET", "/nothing", &["x-request-id: mine"], "")).await;
+    let unknown = producer.reply().await;
+
+    assert_eq!((stored.status, refused.status, unknown.status), (201, 401, 404));
+    for reply in [&stored, &refused, &unknown] {
+        assert_eq!(reply.header("x-convoy-version"), Some("2025-11-24"));
+    }
+    assert_eq!(stored.header("x-request-id").map(str::len), Some(32));
+    assert_ne!(stored.header("x-request-id"), refused.header("x-request-id"));
+    assert_eq!(unknown.header("x-request-id"), Some("mine"));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_goes_with_each_event() {
+    let mut server = serve(config()).await;
+    let keyed = |path: &str, key: &str, body: &str| {
+        let key = format!("idempotency-key: {key}");
+        request("POST", &format!("/api/v1/projects/acme/{path}"), &["authorization: Bearer good", &key], body)
+    };
+    let mut producer = server.connect().await;
+
+    producer.send(&keyed("events", "order-7", "{}")).await;
+    let message = server.one().await;
+    assert_eq!(message.position.message_id.as_deref(), Some("order-7"));
+    message.ack.ack(Receipt::default());
+    assert_eq!(producer.reply().await.status, 201);
+
+    producer.send(&keyed("events/batch", "b", "[{},{}]")).await;
+    let mut messages = server.recv().await;
+    while messages.len() < 2 {
+        messages.extend(server.recv().await);
+    }
+    let names: Vec<_> = messages.iter().map(|message| message.position.message_id.clone().unwrap()).collect();
+    assert_eq!(names, ["b/0", "b/1"]);
+    messages.into_iter().for_each(|message| message.ack.ack(Receipt::default()));
+    assert_eq!(producer.reply().await.status, 201);
+
+    for wrong in ["\u{e9}", &"x".repeat(256)] {
+        producer.send(&keyed("events", wrong, "{}")).await;
+        let told = "`Idempotency-Key`: write at most `255` visible ASCII characters";
+        producer.reply().await.assert_failed(400, told);
+    }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ingest::testing::{ENDPOINT, event, mapping, message};
+use crate::ingest::testing::{ENDPOINT, PROJECT, event, mapping, message};
 
 fn plain(body: &str) -> Message {
     message(&[("X-Type", "order.paid"), ("x-convoy-message-type", "")], body.to_owned())
@@ -277,6 +277,25 @@ fn the_endpoint_is_told_the_label_where_the_broker_has_one() {
     assert_eq!(of(Some("key"), Some("topic/0/7")).as_deref(), Some("key"));
     assert_eq!(of(None, Some("m-1")).as_deref(), Some("m-1"));
     assert_eq!(of(None, None), None);
+}
+
+/// Over HTTP a header may say what the body does not; a broker's name of a message is something else.
+#[test]
+fn a_producers_key_counts_where_the_body_has_none() {
+    let of = |has_route: bool, body: &str| {
+        let mut sent = message(&[], body.to_owned());
+        sent.position.message_id = Some("from-header".to_owned());
+        sent.route =
+            has_route.then(|| longshore_source::Route { project: PROJECT.as_u128(), kind: "single" });
+        event(&sent, Mapping::default()).unwrap().idempotency_key
+    };
+    let without = format!(r#"{{"event_type":"a","endpoint_id":"{ENDPOINT}","data":1}}"#);
+    let with =
+        format!(r#"{{"event_type":"a","endpoint_id":"{ENDPOINT}","data":1,"idempotency_key":"from-body"}}"#);
+
+    assert_eq!(of(true, &without).as_deref(), Some("from-header"));
+    assert_eq!(of(true, &with).as_deref(), Some("from-body"));
+    assert_eq!(of(false, &without), None);
 }
 
 fn place() -> impl Strategy<Value = String> {
