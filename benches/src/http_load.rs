@@ -5,6 +5,7 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::{payload, setup};
 /// What the load saw.
 #[derive(Debug)]
 pub struct Posted {
+    /// Events accepted.
+    pub accepted: usize,
     /// How long each accepted request took.
     pub latencies: Vec<Duration>,
     /// Requests answered otherwise than with 201.
@@ -27,23 +30,28 @@ pub struct Posted {
     pub took: Duration,
 }
 
-/// Posts events 0 to `count` over that many connections.
+/// Posts events 0 to `count` over that many connections, one by one or, with `batch` above 1, as batches of so many.
 ///
 /// # Errors
 /// When a connection breaks.
-pub async fn post(addr: SocketAddr, connections: u32, count: u32) -> anyhow::Result<Posted> {
+pub async fn post(addr: SocketAddr, connections: u32, count: u32, batch: u32) -> anyhow::Result<Posted> {
     let next = Arc::new(AtomicU32::new(0));
     let mut tasks = JoinSet::new();
     let started = Instant::now();
     for _ in 0..connections {
-        tasks.spawn(connection(addr, Arc::clone(&next), count));
+        tasks.spawn(connection(addr, Arc::clone(&next), count, batch.max(1)));
     }
-    let mut posted =
-        Posted { latencies: Vec::with_capacity(count as usize), refused: 0, took: Duration::ZERO };
+    let mut posted = Posted {
+        accepted: 0,
+        latencies: Vec::with_capacity(count as usize),
+        refused: 0,
+        took: Duration::ZERO,
+    };
     while let Some(done) = tasks.join_next().await {
-        let (latencies, refused) = done??;
-        posted.latencies.extend(latencies);
-        posted.refused += refused;
+        let done = done??;
+        posted.accepted += done.accepted;
+        posted.latencies.extend(done.latencies);
+        posted.refused += done.refused;
     }
     posted.took = started.elapsed();
     Ok(posted)
@@ -53,22 +61,44 @@ async fn connection(
     addr: SocketAddr,
     next: Arc<AtomicU32>,
     count: u32,
-) -> anyhow::Result<(Vec<Duration>, usize)> {
+    batch: u32,
+) -> anyhow::Result<Posted> {
     let mut client = Client::connect(addr, setup::API_KEY).await?;
-    let (mut latencies, mut refused) = (Vec::new(), 0);
-    let (endpoint, path) = (setup::endpoint(0), format!("/api/v1/projects/{}/events", setup::PROJECT));
+    let mut posted = Posted { accepted: 0, latencies: Vec::new(), refused: 0, took: Duration::ZERO };
+    let kind = if batch > 1 { "/batch" } else { "" };
+    let (endpoint, path) = (setup::endpoint(0), format!("/api/v1/projects/{}/events{kind}", setup::PROJECT));
     loop {
-        let n = next.fetch_add(1, Ordering::Relaxed);
-        if n >= count {
-            return Ok((latencies, refused));
+        let first = next.fetch_add(batch, Ordering::Relaxed);
+        if first >= count {
+            return Ok(posted);
         }
-        let body = payload::envelope(&endpoint, n);
+        let events = first..count.min(first + batch);
+        let body = match batch {
+            1 => payload::envelope(&endpoint, first),
+            _ => array(&endpoint, events.clone()),
+        };
         let started = Instant::now();
         match client.post(&path, &body).await? {
-            201 => latencies.push(started.elapsed()),
-            _ => refused += 1,
+            201 => {
+                posted.accepted += events.len();
+                posted.latencies.push(started.elapsed());
+            }
+            _ => posted.refused += 1,
         }
     }
+}
+
+/// Those events as a batch.
+fn array(endpoint: &str, events: Range<u32>) -> Vec<u8> {
+    let mut body = vec![b'['];
+    for n in events {
+        if body.len() > 1 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&payload::envelope(endpoint, n));
+    }
+    body.push(b']');
+    body
 }
 
 /// One connection.

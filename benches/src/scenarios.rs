@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// How much load.
 #[derive(Clone, Copy, Debug)]
 pub struct Amount {
-    /// Events of `backlog` and `http`; deliveries of `endpoints` and `fanout`.
+    /// Events of `backlog`, `http` and `batch`; deliveries of `endpoints` and `fanout`.
     pub events: u32,
     /// Messages at the broker in `waiting`.
     pub waiting: u32,

@@ -24,7 +24,7 @@ use serde_json::Value;
 struct Arguments {
     /// What to measure; everything when none is named.
     scenarios: Vec<Scenario>,
-    /// Events of `backlog` and `http`; deliveries of `endpoints` and `fanout`.
+    /// Events of `backlog`, `http` and `batch`; deliveries of `endpoints` and `fanout`.
     #[arg(long, default_value_t = 50_000)]
     events: u32,
     /// Messages that wait at the broker in `waiting`.
@@ -47,6 +47,8 @@ enum Scenario {
     Backlog,
     /// 64 producers by HTTP.
     Http,
+    /// The same, each with batches of a hundred.
+    Batch,
     /// 200 events per second, end to end.
     Latency,
     /// `kill -9` under load.
@@ -87,6 +89,7 @@ impl Scenario {
         match self {
             Self::Backlog => backlog::run(kind, amount).await,
             Self::Http => http::run(kind, amount).await,
+            Self::Batch => http::run_batch(kind, amount).await,
             Self::Latency => latency::run(kind, amount).await,
             Self::Crash => crash::run(kind, amount).await,
             Self::Endpoints => endpoints::run(kind, amount).await,

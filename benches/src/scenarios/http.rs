@@ -1,4 +1,5 @@
-//! Events by HTTP: what 64 producers get accepted, each waiting for its answer, while deliveries go out.
+//! Events by HTTP: what 64 producers get accepted, each waiting for its answer, while deliveries go out. One by one, and as
+//! batches.
 
 use std::time::Instant;
 
@@ -12,17 +13,32 @@ use crate::setup::Rig;
 
 const CONNECTIONS: u32 = 64;
 
-/// Posts everything over keep-alive connections.
+/// Events of a batch.
+const BATCH: u32 = 100;
+
+/// Posts everything over keep-alive connections, event by event.
 ///
 /// # Errors
 /// When a server fails or a connection breaks.
 pub async fn run(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
+    posted(kind, amount, "http", 1).await
+}
+
+/// Posts everything over keep-alive connections, a hundred events at a time.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_batch(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
+    posted(kind, amount, "batch", BATCH).await
+}
+
+async fn posted(kind: BrokerKind, amount: Amount, scenario: &str, batch: u32) -> anyhow::Result<Value> {
     let rig = Rig::new(kind, &["/fast"]).await?;
     let gateway = rig.start().await;
 
     let (before, started) = (rig.cpu(Some(&gateway)), Instant::now());
-    let posted = http_load::post(gateway.addr(), CONNECTIONS, amount.events).await?;
-    let accepted = posted.latencies.len();
+    let posted = http_load::post(gateway.addr(), CONNECTIONS, amount.events, batch).await?;
+    let accepted = posted.accepted;
     rig.sink.wait_for(accepted).await;
     rig.settle().await;
     let after = rig.cpu(Some(&gateway));
@@ -30,8 +46,9 @@ pub async fn run(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
     let last = rig.sink.state().span().map_or(started, |(_, last)| last);
     let events = rig.sink.state().events;
     let figures = json!({
-        "scenario": "http",
+        "scenario": scenario,
         "connections": CONNECTIONS,
+        "events_per_request": batch,
         "accepted_per_s": rate(accepted, posted.took),
         "delivered_per_s": rate(events, last - started),
         "post_ms": percentiles(posted.latencies),

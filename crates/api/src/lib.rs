@@ -12,3 +12,4 @@ pub mod v1;
 pub use egress::egress_router;
 pub use health::{Health, Reason};
 pub use ops::{ops_router, probe_router};
+pub use v1::with_request_ids;

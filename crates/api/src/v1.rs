@@ -10,9 +10,15 @@ pub(crate) mod body;
 mod control;
 pub(crate) mod document;
 pub(crate) mod etag;
+mod features;
+mod ingest;
+mod limits;
 pub(crate) mod page;
 pub(crate) mod problem;
 mod projects;
+mod published;
+mod reference;
+mod repeats;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod version;
@@ -27,6 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use control::{Control, ControlSettings};
 pub use problem::Problem;
+pub use version::NEWEST;
 
 /// The largest body of a request.
 const LARGEST_BODY: usize = 5 * 1024 * 1024;
@@ -35,7 +42,7 @@ const LARGEST_BODY: usize = 5 * 1024 * 1024;
 pub struct ControlRoutes {
     /// To be merged into the listener's router; it has no fallback.
     pub router: Router,
-    /// What they are, as OpenAPI 3.1.
+    /// What of them this installation offers, as OpenAPI 3.1.
     pub document: OpenApi,
 }
 
@@ -43,16 +50,25 @@ pub struct ControlRoutes {
 pub fn control_routes(control: Control) -> ControlRoutes {
     let (own, document) = nested(own_paths()).split_for_parts();
     let (shared, more) = nested(shared_paths()).split_for_parts();
+    let document = document::complete(document.merge_from(more));
+    let gate = features::Gate::new(control.clone(), &document);
+    let document = features::offered(document, &control.settings().features);
+    control.publish(published::Published::of(&document));
+    // The last one is the first that a request meets.
     let router = own
+        .merge(published::pages())
         .method_not_allowed_fallback(wrong_method)
         .merge(shared)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn_with_state(control.clone(), repeats::repeat))
+        .layer(from_fn_with_state(gate, features::gate))
+        .layer(from_fn_with_state(control.clone(), limits::limit))
         .layer(from_fn_with_state(control.clone(), request::frame))
         .with_state(control);
-    ControlRoutes { router, document: document::complete(document.merge_from(more)) }
+    ControlRoutes { router, document }
 }
 
-/// The document alone.
+/// The whole document: what no installation offers by itself is in it too, marked with its feature.
 #[must_use]
 pub fn api_document() -> OpenApi {
     document::complete(nested(own_paths()).merge(nested(shared_paths())).into_openapi())
@@ -60,16 +76,21 @@ pub fn api_document() -> OpenApi {
 
 /// Paths that nobody else serves.
 fn own_paths() -> OpenApiRouter<Control> {
-    OpenApiRouter::new().merge(projects::routes())
+    OpenApiRouter::new().merge(projects::routes()).merge(features::routes()).merge(published::routes())
 }
 
 /// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.
 fn shared_paths() -> OpenApiRouter<Control> {
-    OpenApiRouter::new()
+    OpenApiRouter::with_openapi(ingest::IngestPaths::openapi())
 }
 
 fn nested(routes: OpenApiRouter<Control>) -> OpenApiRouter<Control> {
     OpenApiRouter::with_openapi(document::Base::openapi()).nest("/api/v1", routes)
+}
+
+/// Gives every answer of routes that are not the API's its request's id too.
+pub fn with_request_ids(router: Router) -> Router {
+    router.layer(axum::middleware::from_fn(request::name))
 }
 
 async fn wrong_method() -> Problem {

@@ -34,6 +34,7 @@ pub mod delivery;
 pub mod duration;
 pub mod endpoint;
 pub mod event;
+pub mod features;
 pub mod filter;
 pub mod ids;
 pub mod json;

@@ -1,10 +1,12 @@
 //! A project: the tenant boundary and the settings its deliveries share.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::BreakerSettings;
+use crate::duration::{self, HumanDuration};
 use crate::filter::Semantics;
 use crate::ids::ProjectId;
 use crate::notice::{AlertSettings, MetaEventSettings, NoticeKind};
@@ -86,6 +88,9 @@ pub struct ProjectSettings {
     pub meta_events: MetaEventSettings,
     /// Who is alerted of what.
     pub alerts: AlertSettings,
+    /// How long events are kept, deliveries and attempts with them; `None` for as long as the installation keeps them, which
+    /// bounds it anyway. A day at least.
+    pub retention: Option<KeptFor>,
 }
 
 impl Default for ProjectSettings {
@@ -104,7 +109,48 @@ impl Default for ProjectSettings {
             egress: EgressSettings::default(),
             meta_events: MetaEventSettings::default(),
             alerts: AlertSettings::default(),
+            retention: None,
         }
+    }
+}
+
+/// How long something is kept: a day at least. In JSON a duration as text: `"7d"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "HumanDuration", into = "HumanDuration")]
+pub struct KeptFor(Duration);
+
+/// What is kept for less than a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is too short: write `1d` or more", duration::format(*.0))]
+pub struct TooShort(Duration);
+
+impl KeptFor {
+    /// That long.
+    ///
+    /// # Errors
+    /// [`TooShort`].
+    pub fn new(duration: Duration) -> Result<Self, TooShort> {
+        if duration < Duration::from_secs(86_400) { Err(TooShort(duration)) } else { Ok(Self(duration)) }
+    }
+
+    /// How long.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl TryFrom<HumanDuration> for KeptFor {
+    type Error = TooShort;
+
+    fn try_from(duration: HumanDuration) -> Result<Self, TooShort> {
+        Self::new(duration.0)
+    }
+}
+
+impl From<KeptFor> for HumanDuration {
+    fn from(kept: KeptFor) -> Self {
+        Self(kept.0)
     }
 }
 

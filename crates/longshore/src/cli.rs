@@ -1,5 +1,6 @@
 //! The command line: what can be asked for. What it does not do: any of it (`commands` does).
 
+mod api;
 mod endpoints;
 mod keys;
 
@@ -14,6 +15,7 @@ use longshore_core::{LaneId, QuarantineId, duration};
 use crate::config::Role;
 use crate::config::load::{Flag, Inputs};
 
+pub(crate) use api::{ApiCommand, DoctorArgs, FeaturesArgs};
 pub(crate) use endpoints::{EndpointsCommand, NamedEndpoint, RollArgs};
 pub(crate) use keys::KeysCommand;
 
@@ -71,6 +73,16 @@ pub(crate) enum Command {
     /// Looks at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Looks at everything an installation stands on, and says what to do about what is wrong.
+    ///
+    /// Postgres and its settings, the schema, partitions, the clock, open files, and every declared source. Each is a line: `ok`,
+    /// `warn` or `fail`. Fails when one of them does.
+    Doctor(DoctorArgs),
+    /// Lists features that are not done yet: how far they are, and where they are on.
+    Features(FeaturesArgs),
+    /// The public API.
+    #[command(subcommand)]
+    Api(ApiCommand),
     /// Prints a shell's completion script.
     Completions {
         /// The shell.

@@ -1,9 +1,12 @@
 //! The commands, one file each.
 
+mod api;
 mod apply;
 mod completions;
 mod config;
+mod doctor;
 mod endpoints;
+mod features;
 mod keys;
 mod lanes;
 mod migrate;
@@ -40,6 +43,9 @@ pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Keys(command) => block_on(keys::run(&command, &load(inputs)?.config)),
+        Command::Doctor(args) => block_on(doctor::run(&args, &load(inputs)?.config)),
+        Command::Features(args) => block_on(features::run(&args, &load(inputs)?.config)),
+        Command::Api(command) => api::run(&command),
         Command::Endpoints(command) => block_on(endpoints::run(&command, &load(inputs)?.config)),
     }
 }

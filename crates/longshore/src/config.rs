@@ -19,7 +19,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use longshore_core::Secret;
+use longshore_core::features::{FeatureSwitches, UnknownFeature};
+use longshore_core::rate::RateError;
+use longshore_core::{RateLimit, Secret};
 use longshore_store::Keys;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -43,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) security: Security,
     pub(crate) http: Http,
     pub(crate) api: Api,
+    pub(crate) features: Features,
     pub(crate) ops: Ops,
     pub(crate) ingest: Ingest,
     pub(crate) dispatch: Dispatch,
@@ -115,6 +118,18 @@ pub(crate) struct Api {
     pub(crate) public_url: String,
     /// Empty for the newest.
     pub(crate) default_version: String,
+    /// Zero for no limit.
+    pub(crate) rate_limit: u32,
+    #[serde(with = "longshore_core::duration")]
+    pub(crate) rate_limit_per: Duration,
+}
+
+/// `[features]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Features {
+    pub(crate) enabled: Vec<String>,
+    pub(crate) disabled: Vec<String>,
 }
 
 /// `[ops]`
@@ -268,6 +283,49 @@ impl Security {
             }
         }
         if faults.is_empty() { Ok(keys) } else { Err(Faults(faults)) }
+    }
+}
+
+impl Features {
+    /// What the installation decided.
+    ///
+    /// # Errors
+    /// [`Faults`] names each entry that is no feature.
+    pub(crate) fn switches(&self) -> Result<FeatureSwitches, Faults> {
+        let mut faults = Vec::new();
+        let mut read = |key: &str, names: &[String]| {
+            let mut features = Vec::new();
+            for (index, name) in names.iter().enumerate() {
+                match name.parse() {
+                    Ok(feature) => features.push(feature),
+                    Err(problem) => {
+                        let problem: UnknownFeature = problem;
+                        faults.push(Fault::new(format!("features.{key}[{index}]"), problem.to_string()));
+                    }
+                }
+            }
+            features
+        };
+        let switches = FeatureSwitches::new(read("enabled", &self.enabled), read("disabled", &self.disabled));
+        if faults.is_empty() { Ok(switches) } else { Err(Faults(faults)) }
+    }
+}
+
+impl Api {
+    /// The version for those who name none, as its date.
+    pub(crate) fn version(&self) -> &str {
+        if self.default_version.is_empty() { longshore_api::v1::NEWEST } else { &self.default_version }
+    }
+
+    /// Requests of one key; `None` for no limit.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn limit(&self) -> Result<Option<RateLimit>, RateError> {
+        match self.rate_limit {
+            0 => Ok(None),
+            count => RateLimit::new(count, self.rate_limit_per).map(Some),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow};
 use axum::Router;
 use longshore_api::v1::{Control, ControlSettings, control_routes, unknown_path};
-use longshore_api::{Health, probe_router};
+use longshore_api::{Health, probe_router, with_request_ids};
 use tracing::info;
 
 use crate::commands::open_control_store;
@@ -22,6 +22,10 @@ pub(crate) async fn routes(tasks: &mut Tasks, config: &Config) -> anyhow::Result
     let settings = ControlSettings {
         public_url: config.api.public_url.trim_end_matches('/').to_owned(),
         default_version,
+        deadline: config.api.request_deadline,
+        rate_limit: config.api.limit().context("`api.rate_limit`")?,
+        features: config.features.switches()?,
+        events_kept: config.retention.events,
     };
     let control = Control::new(store.clone(), hasher, settings);
     let control = control.map_err(|problem| anyhow!("`api.default_version`: {problem}"))?;
@@ -44,7 +48,7 @@ pub(crate) async fn serve_alone(
     health: &Health,
     routes: Router,
 ) -> anyhow::Result<()> {
-    let router = routes.merge(probe_router(health.clone())).fallback(unknown_path);
+    let router = routes.merge(with_request_ids(probe_router(health.clone()).fallback(unknown_path)));
     let listener = ops::listen(config.http.bind, "http.bind").await?;
     info!(address = %config.http.bind, "serving the public API");
     let soft = tasks.stop().soft.clone();

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::HeaderValue;
 use axum::serve::ListenerExt;
-use longshore_api::{Health, egress_router, probe_router};
+use longshore_api::{Health, egress_router, probe_router, with_request_ids};
 use longshore_core::{Clock, ports::ClaimedDelivery};
 use longshore_core::{DeliveryId, IdGenerator, Mapping, Snapshot, SystemClock};
 use longshore_pipeline::dispatch::{self, Dispatch, DispatchLimits, HttpTransport};
@@ -172,11 +173,13 @@ async fn start_http(
         deadline: config.http.request_deadline,
         max_batch_items: config.http.batch_items,
         max_batch_bytes: config.http.batch_bytes.bytes(),
+        api_version: HeaderValue::from_str(config.api.version()).context("`api.default_version`")?,
     };
     let (router, source) = longshore_source_http::routes(http, Arc::new(gate));
-    let router = router.merge(probe_router(health.clone()));
-    let router = router.merge(public_keys_router(resources.snapshot.clone(), SystemClock));
-    let router = router.merge(egress_router(config.security.egress_ips.clone()));
+    let beside = probe_router(health.clone())
+        .merge(public_keys_router(resources.snapshot.clone(), SystemClock))
+        .merge(egress_router(config.security.egress_ips.clone()));
+    let router = router.merge(with_request_ids(beside));
     let router = router.merge(control.unwrap_or_default());
     let listener = ops::listen(config.http.bind, "http.bind").await?.tap_io(|stream| {
         // An answer is one small packet: it must not wait for another.

@@ -16,7 +16,8 @@
 //! | [`gate`] | who may post events |
 //! | [`public_keys`] | what receivers verify `v1a` signatures with |
 //! | [`notices`] | meta events and alerts on their way out |
-//! | [`maintenance`] | partitions and retention |
+//! | [`leadership`] | what one process does for all |
+//! | [`maintenance`] | partitions, retention and whatever else is upkeep |
 
 mod apply;
 mod cli;
@@ -27,6 +28,7 @@ mod data;
 mod egress;
 mod failure;
 mod gate;
+mod leadership;
 mod lifecycle;
 mod maintenance;
 mod notices;

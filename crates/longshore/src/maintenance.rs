@@ -1,4 +1,6 @@
-//! Partitions created ahead and dropped by retention, old breakers swept, lanes tended, on slow clocks.
+//! Partitions created ahead and dropped by retention, whatever else is over removed, lanes tended, on slow clocks.
+//!
+//! Everybody creates; what removes is done by one process for all ([`crate::leadership`]).
 
 use std::time::Duration;
 
@@ -29,30 +31,57 @@ pub(crate) async fn free_lanes(store: Store, stop: CancellationToken) {
     }
 }
 
-/// Runs until `stop`. Only the control plane drops; everybody creates, so that the data plane goes on for as long as it
-/// must without a control plane.
-pub(crate) async fn run(store: Store, retention: Retention, drops: bool, stop: CancellationToken) {
+/// What every process does, until `stop`: so that the data plane goes on for as long as it must without a control plane.
+pub(crate) async fn run(store: Store, retention: Retention, stop: CancellationToken) {
     loop {
         if let Err(error) = store.create_partitions(retention.days_ahead).await {
             warn!(%error, "partitions not created; trying again later");
         }
-        if drops && let Err(error) = store.drop_partitions(&retention).await {
-            warn!(%error, "old partitions not dropped; trying again later");
-        }
-        if drops && let Err(error) = store.sweep_breakers(BREAKERS).await {
-            warn!(%error, "old breakers not swept; trying again later");
-        }
-        // After retention: it may have taken the head of a lane.
         if let Err(error) = store.tend_lanes(IDLE_LANE).await {
             warn!(%error, "lanes not tended; trying again later");
-        }
-        if drops {
-            drop_notices(&store, retention.events).await;
         }
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
             return;
         }
     }
+}
+
+/// What one control plane does for all, until `stop`. Whatever of it is cut off is done by whoever leads next.
+pub(crate) async fn run_led(store: Store, retention: Retention, stop: CancellationToken) {
+    loop {
+        let round = async {
+            drop_what_is_over(&store, &retention).await;
+            // After retention: it may have taken the head of a lane.
+            if let Err(error) = store.tend_lanes(IDLE_LANE).await {
+                warn!(%error, "lanes not tended; trying again later");
+            }
+        };
+        let next = async {
+            round.await;
+            tokio::time::sleep(EVERY).await;
+        };
+        if stop.run_until_cancelled(next).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn drop_what_is_over(store: &Store, retention: &Retention) {
+    if let Err(error) = store.drop_partitions(retention).await {
+        warn!(%error, "old partitions not dropped; trying again later");
+    }
+    match store.remove_expired(retention.events).await {
+        Ok(0) => {}
+        Ok(events) => info!(events, "removed: their projects keep events for less long"),
+        Err(error) => warn!(%error, "events of projects not removed; trying again later"),
+    }
+    if let Err(error) = store.sweep_breakers(BREAKERS).await {
+        warn!(%error, "old breakers not swept; trying again later");
+    }
+    if let Err(error) = store.drop_requests().await {
+        warn!(%error, "answers to old requests not dropped; trying again later");
+    }
+    drop_notices(store, retention.events).await;
 }
 
 async fn drop_notices(store: &Store, kept: Duration) {

@@ -15,10 +15,12 @@ use tracing::{info, warn};
 use crate::commands::{open_store, require_schema};
 use crate::config::{Config, Inputs};
 use crate::lifecycle::{Signals, Stage, Tasks};
-use crate::{control, data, maintenance, ops, telemetry};
+use crate::{control, data, leadership, maintenance, ops, telemetry};
 
 /// Between two attempts to reach Postgres at the start.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long after its last sign of life another control plane does what one does for all.
+const LEADERSHIP: Duration = Duration::from_secs(10);
 
 /// Runs the configured role until told to stop.
 ///
@@ -70,10 +72,20 @@ async fn start(
     // Before anything is stored: today's partitions must be there.
     store.create_partitions(retention.days_ahead).await.context("cannot create partitions")?;
     let (upkeep, hard) = (store.clone(), tasks.stop().hard.clone());
-    tasks.spawn("maintenance", Stage::Support, async move {
-        maintenance::run(upkeep, retention, role.has_control(), hard).await;
+    tasks.spawn("partitions and lanes", Stage::Support, async move {
+        maintenance::run(upkeep, retention, hard).await;
         Ok(())
     });
+    if role.has_control() {
+        let (upkeep, hard) = (store.clone(), tasks.stop().hard.clone());
+        tasks.spawn("maintenance", Stage::Support, async move {
+            leadership::lead("maintenance", upkeep.clone(), LEADERSHIP, hard, |mine| {
+                maintenance::run_led(upkeep.clone(), retention, mine)
+            })
+            .await;
+            Ok(())
+        });
+    }
     let (freed, hard) = (store.clone(), tasks.stop().hard.clone());
     tasks.spawn("lanes", Stage::Support, async move {
         maintenance::free_lanes(freed, hard).await;

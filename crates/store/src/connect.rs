@@ -167,7 +167,7 @@ impl Store {
 
 /// Ids of processes come straight from the operating system's randomness: two processes started in the same
 /// instant must differ.
-fn new_process_id() -> ProcessId {
+pub(crate) fn new_process_id() -> ProcessId {
     let mut random = rand::rngs::OsRng.unwrap_err();
     let low = (u128::from(random.next_u64()) << 16) | u128::from(random.next_u32() & 0xFFFF);
     ProcessId::from_u128(ProcessId::floor(SystemClock.now()).as_u128() | low)

@@ -7,8 +7,10 @@
 mod access;
 mod audit;
 mod changing;
+mod features;
 mod page;
 mod projects;
+mod repeats;
 
 use longshore_core::OrganisationId;
 
@@ -17,6 +19,7 @@ pub use audit::{Actor, ActorKind, AuditEntry};
 pub use changing::Changing;
 pub use page::{Direction, Page, PageRequest};
 pub use projects::ProjectRecord;
+pub use repeats::{REPEATS_KEPT, Turn};
 
 /// The organisation that the projects of resource files belong to. The first migration of organisations makes it.
 pub const DEFAULT_ORGANISATION: OrganisationId = OrganisationId::from_u128(1);

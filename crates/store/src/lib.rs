@@ -10,6 +10,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`admin`] | the writes behind `apply` |
+//! | [`checkup`] | how the server is, for people |
 //! | [`mod@connect`] | settings, the pool, [`Store`] |
 //! | [`migrate`] | the schema's version |
 //! | [`control`] | what the public API reads and writes |
@@ -18,6 +19,7 @@
 //! | [`breakers`], `rates` | what the fleet shares of circuit breakers and limits |
 //! | `lanes` | deliveries in order: entering and leaving |
 //! | [`stopped`] | what stops in order, for people; the upkeep of lanes |
+//! | [`leadership`] | what one process does for all |
 //! | `lease` | this process's lease and the burial of dead ones |
 //! | [`offsets`] | how far the logs of a source are stored |
 //! | [`quarantine`] | quarantined messages: list, show, discard, replay |
@@ -26,6 +28,7 @@
 //! | [`notices`] | endpoints switched off, meta events, alerts |
 //! | [`feed`] | the configuration snapshot that follows changes |
 //! | [`partitions`] | created ahead, dropped by retention |
+//! | `expiry` | what single projects keep for less |
 //! | [`seal`] | credentials at rest, and the keys they are sealed with |
 //! | [`reseal`] | everything that is sealed, and sealing it anew |
 //! | [`api_keys`] | API key hashes |
@@ -36,6 +39,7 @@ pub mod api_keys;
 mod bodies;
 pub mod breakers;
 mod checkout;
+pub mod checkup;
 mod claimed;
 pub mod connect;
 pub mod control;
@@ -44,8 +48,10 @@ pub mod directory;
 pub mod endpoints;
 mod error;
 mod event_log;
+mod expiry;
 pub mod feed;
 mod lanes;
+pub mod leadership;
 mod lease;
 pub mod migrate;
 pub mod notices;
@@ -62,8 +68,10 @@ pub mod stopped;
 
 pub use api_keys::ApiKeyHasher;
 pub use breakers::BreakerEvent;
+pub use checkup::Checkup;
 pub use connect::{Profile, Settings, Store, connect};
 pub use directory::{Directory, NamedSource};
+pub use expiry::Reach;
 pub use feed::{ApiKey, Config, Feed, SourceRecord};
 pub use quarantine::{
     QuarantineCount, QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineKey, QuarantinePage,

@@ -95,6 +95,21 @@ impl Store {
         Ok(())
     }
 
+    /// For how many days after today every table has its partition, without a gap; `None` when today's is missing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn days_ahead(&self) -> Result<Option<u32>, StoreError> {
+        let mut connection = self.pool().acquire().await.map_err(sort)?;
+        let existing: HashSet<String> = existing(&mut connection).await?.into_iter().collect();
+        let today = day_of(SystemClock.now());
+        let is_whole = |ahead: &u32| {
+            let day = today + i64::from(*ahead);
+            TABLES.iter().all(|partitioned| existing.contains(&partition_name(partitioned.table, day)))
+        };
+        Ok((0..).take_while(is_whole).last())
+    }
+
     /// Drops partitions that are older than their retention, and with them idempotency keys and deliveries that still
     /// waited. Returns the names of what was dropped; nothing when another process is at it.
     ///

@@ -30,6 +30,7 @@ pub struct SealedColumn {
 pub const SEALED_COLUMNS: &[SealedColumn] = &[
     SealedColumn { table: "endpoint_secrets", column: "sealed" },
     SealedColumn { table: "endpoints", column: "sealed_credentials" },
+    SealedColumn { table: "idempotent_requests", column: "sealed_answer" },
     SealedColumn { table: "installation_secrets", column: "sealed" },
     SealedColumn { table: "projects", column: "sealed_credentials" },
     SealedColumn { table: "sources", column: "sealed_config" },

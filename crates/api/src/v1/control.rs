@@ -1,9 +1,14 @@
 //! What every handler has at hand.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use longshore_core::RateLimit;
+use longshore_core::features::FeatureSwitches;
 use longshore_store::{ApiKeyHasher, Store};
 
+use super::limits::Limits;
+use super::published::Published;
 use super::version::ApiVersion;
 
 /// What the control plane is told about its installation.
@@ -13,6 +18,27 @@ pub struct ControlSettings {
     pub public_url: String,
     /// The version of the API for those who name none, as its date; `None` for the newest.
     pub default_version: Option<String>,
+    /// A request is answered by then.
+    pub deadline: Duration,
+    /// Requests of one key to one process; `None` for no limit.
+    pub rate_limit: Option<RateLimit>,
+    /// Which features projects can have.
+    pub features: FeatureSwitches,
+    /// How long the installation keeps events.
+    pub events_kept: Duration,
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self {
+            public_url: "http://localhost:8080".to_owned(),
+            default_version: None,
+            deadline: Duration::from_secs(30),
+            rate_limit: None,
+            features: FeatureSwitches::default(),
+            events_kept: Duration::from_secs(30 * 86_400),
+        }
+    }
 }
 
 /// What every handler has at hand; cheap to clone.
@@ -24,6 +50,9 @@ struct Inner {
     hasher: ApiKeyHasher,
     settings: ControlSettings,
     default_version: ApiVersion,
+    limits: Option<Limits>,
+    /// Set once the routes are known.
+    published: OnceLock<Published>,
 }
 
 impl Control {
@@ -41,7 +70,9 @@ impl Control {
                 )
             })?,
         };
-        Ok(Self(Arc::new(Inner { store, hasher, settings, default_version })))
+        let limits = settings.rate_limit.map(Limits::new);
+        let published = OnceLock::new();
+        Ok(Self(Arc::new(Inner { store, hasher, settings, default_version, limits, published })))
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -54,6 +85,20 @@ impl Control {
 
     pub(crate) fn settings(&self) -> &ControlSettings {
         &self.0.settings
+    }
+
+    pub(crate) fn limits(&self) -> Option<&Limits> {
+        self.0.limits.as_ref()
+    }
+
+    /// What of the document is served, for people and programs.
+    pub(crate) fn published(&self) -> Option<&Published> {
+        self.0.published.get()
+    }
+
+    /// Publishes the document; the first one counts.
+    pub(crate) fn publish(&self, published: Published) {
+        let _ = self.0.published.set(published);
     }
 
     pub(crate) fn default_version(&self) -> ApiVersion {

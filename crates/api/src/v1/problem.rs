@@ -51,6 +51,14 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, message)
     }
 
+    /// `503`: it took longer than a request may.
+    pub(crate) fn late() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this took too long and was given up; ask for less, or try again",
+        )
+    }
+
     /// `409`: it clashes with what is there.
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, message)

@@ -5,18 +5,22 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use longshore_core::{Clock, EventId, IdGenerator, SystemClock};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::Value;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use super::control::Control;
+use super::problem::Problem;
 use super::version::{Shape, VersionSlot, downgrade};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const VERSION: HeaderName = HeaderName::from_static("x-convoy-version");
+/// What is carried on whoever waits has the deadline of its own, and a moment to say so.
+const MOMENT: Duration = Duration::from_secs(1);
 /// The longest id of a request that we take over.
 const LONGEST_ID: usize = 128;
 
@@ -30,7 +34,16 @@ pub(crate) async fn frame(State(control): State<Control>, mut request: Request, 
     let slot = VersionSlot::default();
     request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(slot.clone());
-    let mut response = next.run(request).await;
+    // Postgres holds no NUL, so nothing that is asked for has one.
+    let names_nul = request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00"));
+    let mut response = match names_nul {
+        true => Problem::new(StatusCode::BAD_REQUEST, "the path and the query must not hold NUL characters")
+            .into_response(),
+        false => match tokio::time::timeout(control.settings().deadline + MOMENT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => Problem::late().into_response(),
+        },
+    };
     let version = slot.get();
     if let Some(shape) = response.extensions().get::<Shape>().copied().filter(|_| version.is_older()) {
         response = reshape(response, |data| downgrade(shape, version, data)).await;
@@ -41,6 +54,16 @@ pub(crate) async fn frame(State(control): State<Control>, mut request: Request, 
     }
     // The contract's servers tell the installation's version here, not the request's.
     headers.insert(VERSION, HeaderValue::from_static(control.default_version().as_str()));
+    response
+}
+
+/// Gives an answer the id of its request, and nothing else.
+pub(crate) async fn name(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers().get(&REQUEST_ID));
+    let mut response = next.run(request).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
     response
 }
 
@@ -59,8 +82,7 @@ fn request_id(given: Option<&HeaderValue>) -> String {
 async fn reshape(response: Response, change: impl FnOnce(&mut Value)) -> Response {
     let (mut head, body) = response.into_parts();
     let Ok(bytes) = to_bytes(body, usize::MAX).await else {
-        return super::problem::Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "the answer broke off")
-            .into_response();
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer broke off").into_response();
     };
     let body = match serde_json::from_slice::<Value>(&bytes) {
         Ok(mut envelope) => {

@@ -12,6 +12,9 @@ use super::problem::Problem;
 /// The published versions, oldest first.
 pub(crate) const VERSIONS: [&str; 3] = ["2024-01-01", "2024-04-01", "2025-11-24"];
 
+/// The newest of them.
+pub const NEWEST: &str = VERSIONS[VERSIONS.len() - 1];
+
 /// A published version, as its place in [`VERSIONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ApiVersion(usize);

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Request};
 use jsonschema::Validator;
 use longshore_api::v1::{Control, ControlSettings, api_document, control_routes};
 use longshore_core::Secret;
+use longshore_core::features::{Feature, FeatureSwitches};
 use longshore_store::{ApiKeyHasher, Keys, Profile, Settings, Store, connect};
 use longshore_testkit::database::{TestDatabase, fresh_from_template};
 use serde_json::{Value, json};
@@ -55,6 +56,13 @@ pub(crate) fn key(role: &str) -> String {
 
 impl Bed {
     pub(crate) async fn new() -> Self {
+        // Every feature is offered, since the document that answers are held against has them all.
+        let features = FeatureSwitches::new(Feature::ALL.to_vec(), Vec::new());
+        Self::with(ControlSettings { features, ..ControlSettings::default() }).await
+    }
+
+    /// The same, of an installation with other settings.
+    pub(crate) async fn with(settings: ControlSettings) -> Self {
         let database = fresh_from_template("api", |url| async move {
             let store = open(&url).await;
             store.migrate().await.unwrap();
@@ -64,13 +72,17 @@ impl Bed {
         let store = open(&database.url()).await;
         let sql = PgPool::connect_with(database.options()).await.unwrap();
         let hasher = store.api_key_hasher().await.unwrap();
-        let settings =
-            ControlSettings { public_url: "https://longshore.test".to_owned(), default_version: None };
+        let settings = ControlSettings { public_url: "https://longshore.test".to_owned(), ..settings };
         let control = Control::new(store.clone(), hasher.clone(), settings).unwrap();
         let router = control_routes(control).router;
         let bed = Self { database, store, sql, router, hasher };
         bed.populate().await;
         bed
+    }
+
+    /// The whole router, for what is no JSON.
+    pub(crate) fn router(&self) -> axum::Router {
+        self.router.clone()
     }
 
     /// Two organisations with a project each; a project key for each role, and one with a person of each role.
@@ -261,6 +273,10 @@ fn conform(method: &Method, path: &str, answer: &Answer) {
     }
     let response = &operation["responses"][answer.status.to_string()];
     assert!(!response.is_null(), "{method} {template} does not document {}: {answer:?}", answer.status);
+    let response = match response["$ref"].as_str() {
+        Some(reference) => DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => response,
+    };
     let schema = &response["content"]["application/json"]["schema"];
     if schema.is_null() {
         return;
@@ -309,6 +325,8 @@ pub(crate) fn operations() -> Vec<(Method, &'static str, &'static Value)> {
     let all = paths
         .iter()
         .flat_map(|(path, item)| methods(item).map(move |(method, operation)| (path, method, operation)));
+    // What takes events in is the data plane's.
+    let all = all.filter(|(_, _, operation)| operation["x-longshore-plane"] != "data");
     all.filter(|(_, method, _)| ["get", "post", "put", "delete", "patch"].contains(&method.as_str()))
         .map(|(path, method, operation)| {
             (method.to_ascii_uppercase().parse().unwrap(), path.as_str(), operation)

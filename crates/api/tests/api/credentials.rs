@@ -28,7 +28,12 @@ async fn every_operation_refuses_every_wrong_credential() {
             continue;
         }
         let path = filled(template);
+        // What is the same for everybody wants a key, whatever it opens.
+        let takes_any_key = operation["x-longshore-any-key"] == json!(true);
         for (what, key, expected) in &wrong {
+            if takes_any_key && expected.contains(&403) {
+                continue;
+            }
             let answer = bed.ask(method.clone(), &path).key(key.clone()).body(json!({})).send().await;
             assert!(expected.contains(&answer.status), "{method} {path} with {what}: {answer:?}");
             asked += 1;

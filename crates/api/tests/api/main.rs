@@ -5,4 +5,7 @@
 
 mod bed;
 mod credentials;
+mod document;
+mod features;
+mod frame;
 mod projects;

@@ -65,7 +65,7 @@ async fn stored(config: &Config) -> anyhow::Result<Vec<Candidate>> {
     stored
 }
 
-async fn stored_in(store: &Store) -> anyhow::Result<Vec<Candidate>> {
+pub(super) async fn stored_in(store: &Store) -> anyhow::Result<Vec<Candidate>> {
     if !store.migrations().await?.iter().all(|migration| migration.is_applied) {
         bail!("migrations are pending; run `longshore migrate up`");
     }

@@ -33,6 +33,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     check(config.database.lease <= 300 * second, "database.lease", "too long; expected 5m or less");
     check(!config.database.connect_timeout.is_zero(), "database.connect_timeout", "must not be zero");
     check(!config.database.statement_timeout.is_zero(), "database.statement_timeout", "must not be zero");
+    check(!config.api.request_deadline.is_zero(), "api.request_deadline", "must not be zero");
     check(!config.http.request_deadline.is_zero(), "http.request_deadline", "must not be zero");
     check(config.http.max_in_flight_bytes.bytes() > 0, "http.max_in_flight_bytes", "must not be zero");
     check(config.http.batch_bytes.bytes() > 0, "http.batch_bytes", "must not be zero");
@@ -100,6 +101,10 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         "log.filter",
         "not a filter; e.g. `info,longshore=debug`",
     );
+    if let Err(problem) = config.api.limit() {
+        faults.push(Fault::new("api.rate_limit", problem.to_string()));
+    }
+    faults.extend(config.features.switches().err().into_iter().flat_map(|faults| faults.0));
     faults.extend(config.security.keys().err().into_iter().flat_map(|faults| faults.0));
     faults.extend(source_faults(config));
     faults
