@@ -1,6 +1,6 @@
 # Everything a person or a machine does here, by name. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test soak bench bench-micro fmt lint prepare
+.PHONY: help demo demo-stop test soak bench bench-micro fmt lint prepare api-document fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{ printf "  make %-12s", $$2; $$1 = $$2 = ""; print }'
@@ -28,6 +28,12 @@ fmt: ## Format the code
 
 lint: ## Format check and lints, without servers
 	@scripts/lint
+
+api-document: ## Write docs/openapi.json anew, after a change of the public API
+	@SQLX_OFFLINE=true cargo run -q -p longshore --bin longshore -- api document > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+
+fuzz: ## Ask every operation of the public API with whatever its document allows, and more; FUZZ_SEED=… chooses
+	@scripts/fuzz-api
 
 prepare: ## Write the metadata of checked queries anew, after a change of SQL or schema
 	@scripts/prepare

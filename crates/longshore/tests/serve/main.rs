@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bed;
+mod doctor;
 mod egress;
 mod endpoints;
 mod keys;
 mod notices;
+mod planes;
 mod rolling;
 #[path = "../support/mod.rs"]
 mod support;
