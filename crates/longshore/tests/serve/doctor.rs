@@ -61,7 +61,7 @@ async fn the_doctor_tries_every_declared_source() {
         "
 projects:
   - name: shop
-    sources: [{name: orders, kind: rabbitmq, rabbitmq: {url: 'amqp://guest:guest@127.0.0.1:1/%2f', queue: q}}]
+    sources: [{name: orders, kind: rabbitmq, rabbitmq: {urls: ['amqp://guest:guest@127.0.0.1:1/%2f'], queue: q}}]
 ",
     );
     let path = resources.path().to_str().unwrap();

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use longshore_core::ports::{DeliveryQueue, Next, Stored};
 use longshore_store::Store;
+use longshore_store::leadership::Candidate;
 
-use super::bed::{Bed, ENDPOINT, attempted, claim, event, here, persist, record};
+use super::bed::{Bed, ENDPOINT, LEASE, attempted, claim, event, here, persist, record};
 
 /// Beats until somebody dead was buried; the lease is short, so this is soon.
 async fn beat_until_due(store: &Store, count: usize) -> Vec<longshore_core::ports::ClaimedDelivery> {
@@ -160,4 +161,27 @@ async fn a_lost_lease_is_told_although_nobody_can_be_buried() {
 
     assert!(!store.heartbeat(here()).await.unwrap());
     assert!(store.heartbeat(here()).await.unwrap());
+}
+
+/// A duty belongs to one process until its lease is over by the clock of Postgres.
+#[tokio::test]
+async fn a_duty_is_one_processs_until_it_is_silent_or_gives_it_back() {
+    let bed = Bed::new().await;
+    let store = bed.process().await;
+    let (one, two) = (Candidate::new("a".to_owned()), Candidate::new("b".to_owned()));
+    let lead = async |who: &Candidate| store.lead("upkeep", who, LEASE).await.unwrap();
+    let leader =
+        async || store.leader("upkeep").await.unwrap().map(|leader| (leader.hostname, leader.is_alive));
+
+    assert_eq!(leader().await, None);
+    assert!(lead(&one).await && lead(&one).await && !lead(&two).await);
+    assert!(store.lead("other", &two, LEASE).await.unwrap(), "another duty is another's");
+    assert_eq!(leader().await, Some(("a".to_owned(), true)));
+    bed.run("UPDATE leaderships SET held_until = now() - interval '1 second' WHERE duty = 'upkeep'").await;
+    assert_eq!(leader().await, Some(("a".to_owned(), false)));
+    assert!(lead(&two).await && !lead(&one).await);
+    store.stop_leading("upkeep", &one).await.unwrap();
+    assert!(!lead(&one).await, "who does not have it gives nothing back");
+    store.stop_leading("upkeep", &two).await.unwrap();
+    assert!(lead(&one).await);
 }

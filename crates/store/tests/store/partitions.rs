@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use longshore_core::ports::{EventLog, Identity, StoreError};
-use longshore_core::{Clock, EventId, SystemClock, Timestamp};
+use longshore_core::ports::{DeliveryQueue, EventLog, Identity, NewEvent, Next, StoreError};
+use longshore_core::{Clock, DeliveryId, EventId, SystemClock, Timestamp};
 use longshore_store::partitions::Retention;
 use longshore_testkit::database::fresh_database;
 
-use super::bed::{Bed, ENDPOINT, LEASE, claim, event, floor, open, persist, with};
+use super::bed::{
+    Bed, ENDPOINT, LEASE, PROJECT, attempted, claim, claim_of, event, floor, open, persist, record, with,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const PARTITIONS: &str =
@@ -189,4 +191,80 @@ async fn a_database_that_is_not_there_is_told_apart_from_one_that_is_away() {
 
     assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
     assert!(store.config_version().await.unwrap_err().is_transient());
+}
+
+/// An event of that day, with a delivery that is handed over or waits, or with none.
+fn of_day(days_ago: u32, number: u128, delivery: Option<bool>) -> NewEvent {
+    let at = midnight(days_ago).after(DAY / 24);
+    let id = floor(at).as_u128() + 2 * number;
+    let mut new = event(&delivery.map(|hand_over| (ENDPOINT, hand_over)).into_iter().collect::<Vec<_>>());
+    new.deliveries.iter_mut().for_each(|delivery| delivery.id = DeliveryId::from_u128(id + 1));
+    with(&new, |event| {
+        event.id = EventId::from_u128(id);
+        event.received_at = at;
+        event.idempotency_key = Some(format!("key-{days_ago}-{number}"));
+    })
+}
+
+/// Days hold the events of all projects, so what one keeps for less goes row by row; what still waits goes nowhere.
+#[tokio::test]
+async fn a_project_may_keep_less_than_the_installation() {
+    let bed = Bed::new().await;
+    make(&bed, 2..6).await;
+    let store = bed.process().await;
+    store.learn_floor().await.unwrap();
+    bed.run(&format!(
+        "INSERT INTO projects (id, name, settings) VALUES ('{}', 'short', '{{\"retention\": \"2d\"}}'), \
+         (gen_random_uuid(), 'silent', '{{}}')",
+        PROJECT.as_uuid()
+    ))
+    .await;
+    let delivered = of_day(4, 1, Some(true));
+    let theirs = with(&of_day(4, 4, None), |event| event.project = longshore_core::ProjectId::from_u128(0xB));
+    let kept = [of_day(4, 2, Some(false)), of_day(1, 5, None), theirs];
+    persist(&store, &[delivered.clone(), of_day(4, 3, None)]).await;
+    persist(&store, &kept).await;
+    let outcome = attempted(&claim_of(&delivered, store.owner()), Next::Success);
+    assert_eq!(record(&store, &[outcome]).await, 0);
+    bed.run(&format!(
+        "INSERT INTO quarantine (project_id, id, reason, detail, position, headers, body, received_at)
+         VALUES ('{}', '{}', 'too_large', '', '', '[]', '', now())",
+        PROJECT.as_uuid(),
+        delivered.event.id.as_uuid()
+    ))
+    .await;
+
+    assert_eq!(
+        store.remove_expired(DAY).await.unwrap(),
+        0,
+        "the installation keeps even less: days are dropped"
+    );
+    assert_eq!(store.remove_expired(30 * DAY).await.unwrap(), 2);
+    assert_eq!(store.remove_expired(30 * DAY).await.unwrap(), 0);
+
+    for new in kept {
+        let there = format!("SELECT count(*) FROM events WHERE id = '{}'", new.event.id.as_uuid());
+        assert_eq!(bed.count(&there).await, 1, "{new:?}");
+    }
+    for (table, left) in
+        [("events", 3), ("deliveries", 1), ("attempts", 0), ("quarantine", 0), ("idempotency_keys", 2)]
+    {
+        assert_eq!(bed.count(&format!("SELECT count(*) FROM {table}")).await, left, "{table}");
+    }
+    let oldest = store.reach(PROJECT).await.unwrap().oldest_event;
+    assert_eq!(oldest, Some(midnight(4).after(DAY / 24)));
+}
+
+#[tokio::test]
+async fn how_far_ahead_the_days_reach_is_known() {
+    let bed = Bed::new().await;
+    let store = bed.process().await;
+    assert_eq!(store.days_ahead().await.unwrap(), Some(7));
+
+    let tomorrow = SystemClock.now().after(DAY).to_utc().date();
+    let day = format!("{:04}{:02}{:02}", tomorrow.year(), u8::from(tomorrow.month()), tomorrow.day());
+    bed.run(&format!("DROP TABLE attempts_{day}")).await;
+    assert_eq!(store.days_ahead().await.unwrap(), Some(0));
+    bed.run(&format!("DROP TABLE {}", name("deliveries", 0))).await;
+    assert_eq!(store.days_ahead().await.unwrap(), None);
 }
