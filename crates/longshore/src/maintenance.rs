@@ -60,7 +60,7 @@ pub(crate) async fn run_led(store: Store, retention: Retention, stop: Cancellati
             round.await;
             tokio::time::sleep(EVERY).await;
         };
-        if stop.run_until_cancelled(next).await.is_none() {
+        if stop.run_until_cancelled(Box::pin(next)).await.is_none() {
             return;
         }
     }

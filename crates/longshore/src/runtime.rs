@@ -79,10 +79,8 @@ async fn start(
     if role.has_control() {
         let (upkeep, hard) = (store.clone(), tasks.stop().hard.clone());
         tasks.spawn("maintenance", Stage::Support, async move {
-            leadership::lead("maintenance", upkeep.clone(), LEADERSHIP, hard, |mine| {
-                maintenance::run_led(upkeep.clone(), retention, mine)
-            })
-            .await;
+            let led = |mine| maintenance::run_led(upkeep.clone(), retention, mine);
+            Box::pin(leadership::lead("maintenance", upkeep.clone(), LEADERSHIP, hard, led)).await;
             Ok(())
         });
     }

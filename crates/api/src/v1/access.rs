@@ -64,6 +64,7 @@ impl<P> InProject<P> {
     }
 
     /// A line for the audit log.
+    #[expect(clippy::needless_pass_by_value, reason = "ids and names are handed over as they are at hand")]
     pub(crate) fn entry(&self, action: &'static str, resource: impl ToString, detail: Value) -> AuditEntry {
         AuditEntry {
             organisation: self.project.organisation,

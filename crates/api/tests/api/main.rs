@@ -1,7 +1,7 @@
 //! The public API as its clients see it: requests to the whole router over a real Postgres. Every answer is validated
 //! against the document that is served.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod bed;
 mod credentials;

@@ -158,7 +158,7 @@ pub(super) async fn partitions(findings: &mut Findings, config: &Config, store: 
 pub(super) async fn leader(findings: &mut Findings, store: &Store) {
     match store.leader("maintenance").await {
         Ok(Some(leader)) if leader.is_alive => {
-            findings.ok("maintenance", &format!("done by a process on `{}`", leader.hostname))
+            findings.ok("maintenance", &format!("done by a process on `{}`", leader.hostname));
         }
         Ok(_) => {
             let advice = "nothing is removed by retention: run a process with the role `control` or `all`";
