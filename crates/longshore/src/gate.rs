@@ -82,6 +82,7 @@ mod tests {
             version: 1,
             snapshot: Arc::new(snapshot),
             sources: Vec::new(),
+            http_sources: HashMap::new(),
             api_keys: HashMap::from([(hasher.hash("good"), key)]),
         };
         let (_, config) = watch::channel(Arc::new(config));

@@ -64,7 +64,7 @@ pub use api_keys::ApiKeyHasher;
 pub use breakers::BreakerEvent;
 pub use connect::{Profile, Settings, Store, connect};
 pub use directory::{Directory, NamedSource};
-pub use feed::{ApiKey, Config, Feed, SourceRecord};
+pub use feed::{ApiKey, Config, Feed, HttpSourceRecord, SourceRecord};
 pub use quarantine::{
     QuarantineCount, QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineKey, QuarantinePage,
 };
