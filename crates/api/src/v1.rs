@@ -7,6 +7,7 @@
 
 pub(crate) mod access;
 pub(crate) mod body;
+mod brokers;
 mod control;
 pub(crate) mod document;
 pub(crate) mod etag;
@@ -15,6 +16,7 @@ pub(crate) mod problem;
 mod projects;
 pub(crate) mod reply;
 pub(crate) mod request;
+mod sources;
 pub(crate) mod version;
 
 use axum::Router;
@@ -25,6 +27,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use brokers::{Answering, Brokers, ReplayOutcome, Replays};
 pub use control::{Control, ControlSettings};
 pub use problem::Problem;
 
@@ -60,7 +63,7 @@ pub fn api_document() -> OpenApi {
 
 /// Paths that nobody else serves.
 fn own_paths() -> OpenApiRouter<Control> {
-    OpenApiRouter::new().merge(projects::routes())
+    OpenApiRouter::new().merge(projects::routes()).merge(sources::routes())
 }
 
 /// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.

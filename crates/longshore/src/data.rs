@@ -25,6 +25,7 @@ use tracing::info;
 use crate::config::{Config, Inputs};
 use crate::egress;
 use crate::gate::ApiKeyGate;
+use crate::inbox::Inboxes;
 use crate::lifecycle::{Stage, Tasks};
 use crate::public_keys::public_keys_router;
 use crate::sources::declared::FileSource;
@@ -165,6 +166,7 @@ async fn start_http(
         hasher: store.api_key_hasher().await.context("cannot check API keys")?,
         clock: SystemClock,
     };
+    let inbox = Inboxes { intake: ingest.intake.clone(), config: resources.config.clone() };
     let http = HttpIngestConfig {
         max_in_flight: config.http.max_in_flight,
         max_in_flight_bytes: NonZeroUsize::new(config.http.max_in_flight_bytes.bytes())
@@ -173,7 +175,7 @@ async fn start_http(
         max_batch_items: config.http.batch_items,
         max_batch_bytes: config.http.batch_bytes.bytes(),
     };
-    let (router, source) = longshore_source_http::routes(http, Arc::new(gate));
+    let (router, source) = longshore_source_http::routes(http, Arc::new(gate), Arc::new(inbox));
     let router = router.merge(probe_router(health.clone()));
     let router = router.merge(public_keys_router(resources.snapshot.clone(), SystemClock));
     let router = router.merge(egress_router(config.security.egress_ips.clone()));

@@ -27,6 +27,7 @@ mod data;
 mod egress;
 mod failure;
 mod gate;
+mod inbox;
 mod lifecycle;
 mod maintenance;
 mod notices;

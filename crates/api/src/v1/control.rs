@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use longshore_store::{ApiKeyHasher, Store};
 
+use super::brokers::{Brokers, Nothing, Replays};
 use super::version::ApiVersion;
 
 /// What the control plane is told about its installation.
@@ -17,7 +18,11 @@ pub struct ControlSettings {
 
 /// What every handler has at hand; cheap to clone.
 #[derive(Clone)]
-pub struct Control(Arc<Inner>);
+pub struct Control {
+    inner: Arc<Inner>,
+    brokers: Arc<dyn Brokers>,
+    replays: Arc<dyn Replays>,
+}
 
 struct Inner {
     store: Store,
@@ -41,22 +46,43 @@ impl Control {
                 )
             })?,
         };
-        Ok(Self(Arc::new(Inner { store, hasher, settings, default_version })))
+        let inner = Arc::new(Inner { store, hasher, settings, default_version });
+        Ok(Self { inner, brokers: Arc::new(Nothing), replays: Arc::new(Nothing) })
+    }
+
+    /// With the brokers that are built in.
+    #[must_use]
+    pub fn with_brokers(self, brokers: Arc<dyn Brokers>) -> Self {
+        Self { brokers, ..self }
+    }
+
+    /// With somebody who replays quarantined messages.
+    #[must_use]
+    pub fn with_replays(self, replays: Arc<dyn Replays>) -> Self {
+        Self { replays, ..self }
+    }
+
+    pub(crate) fn brokers(&self) -> &dyn Brokers {
+        &*self.brokers
+    }
+
+    pub(crate) fn replays(&self) -> &dyn Replays {
+        &*self.replays
     }
 
     pub(crate) fn store(&self) -> &Store {
-        &self.0.store
+        &self.inner.store
     }
 
     pub(crate) fn hasher(&self) -> &ApiKeyHasher {
-        &self.0.hasher
+        &self.inner.hasher
     }
 
     pub(crate) fn settings(&self) -> &ControlSettings {
-        &self.0.settings
+        &self.inner.settings
     }
 
     pub(crate) fn default_version(&self) -> ApiVersion {
-        self.0.default_version
+        self.inner.default_version
     }
 }

@@ -67,6 +67,7 @@ impl Bed {
         let settings =
             ControlSettings { public_url: "https://longshore.test".to_owned(), default_version: None };
         let control = Control::new(store.clone(), hasher.clone(), settings).unwrap();
+        let control = crate::brokers::with_fakes(control);
         let router = control_routes(control).router;
         let bed = Self { database, store, sql, router, hasher };
         bed.populate().await;
