@@ -14,6 +14,7 @@ pub(crate) mod etag;
 pub(crate) mod page;
 pub(crate) mod problem;
 mod projects;
+mod quarantine;
 pub(crate) mod reply;
 pub(crate) mod request;
 mod sources;
@@ -30,6 +31,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use brokers::{Answering, Brokers, ReplayOutcome, Replays};
 pub use control::{Control, ControlSettings};
 pub use problem::Problem;
+pub use quarantine::advance_operations;
 
 /// The largest body of a request.
 const LARGEST_BODY: usize = 5 * 1024 * 1024;
@@ -63,7 +65,7 @@ pub fn api_document() -> OpenApi {
 
 /// Paths that nobody else serves.
 fn own_paths() -> OpenApiRouter<Control> {
-    OpenApiRouter::new().merge(projects::routes()).merge(sources::routes())
+    OpenApiRouter::new().merge(projects::routes()).merge(sources::routes()).merge(quarantine::routes())
 }
 
 /// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.

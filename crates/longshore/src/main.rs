@@ -33,6 +33,7 @@ mod maintenance;
 mod notices;
 mod ops;
 mod public_keys;
+mod replays;
 mod runtime;
 mod sources;
 mod supervisor;

@@ -25,6 +25,7 @@ const MASTER: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 pub(crate) struct Bed {
     pub(crate) database: TestDatabase,
     pub(crate) store: Store,
+    pub(crate) control: Control,
     pub(crate) sql: PgPool,
     router: axum::Router,
     hasher: ApiKeyHasher,
@@ -68,8 +69,8 @@ impl Bed {
             ControlSettings { public_url: "https://longshore.test".to_owned(), default_version: None };
         let control = Control::new(store.clone(), hasher.clone(), settings).unwrap();
         let control = crate::brokers::with_fakes(control);
-        let router = control_routes(control).router;
-        let bed = Self { database, store, sql, router, hasher };
+        let router = control_routes(control.clone()).router;
+        let bed = Self { database, store, control, sql, router, hasher };
         bed.populate().await;
         bed
     }

@@ -7,4 +7,5 @@ mod bed;
 mod brokers;
 mod credentials;
 mod projects;
+mod quarantine;
 mod sources;

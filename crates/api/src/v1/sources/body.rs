@@ -14,7 +14,6 @@ use crate::v1::problem::Problem;
 
 /// A source to be made or changed. What is left out of a change stays as it is.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
 pub(crate) struct SourceBody {
     /// For people; required for a new source.
     pub(super) name: Option<String>,
