@@ -58,6 +58,8 @@ impl Replayer {
     ) -> Result<Vec<(QuarantineId, ReplayOutcome)>, StoreError> {
         let names = Names::load(&self.store, &self.config).await;
         let names = names.map_err(|error| StoreError::Unavailable(format!("{error:#}")))?;
+        // What the ids of messages that their sources delivered again depend on.
+        self.store.learn_floor().await?;
         let mut outcomes: HashMap<QuarantineId, ReplayOutcome> = HashMap::new();
         let mut by_source: Vec<(SourceId, Vec<Replayable>)> = Vec::new();
         let found = self.store.replayable(ids).await?;
@@ -74,10 +76,12 @@ impl Replayer {
                         origin.mapping = fixed(mapping.clone());
                     }
                     let told = |id, became| drop(outcomes.insert(id, outcome(became)));
-                    replay(&self.store, &origin, &names.rules, messages, &self.ids, &SystemClock, told).await?;
+                    replay(&self.store, &origin, &names.rules, messages, &self.ids, &SystemClock, told)
+                        .await?;
                 }
                 Err(problem) => {
-                    let left_out = |message: Replayable| (message.id, ReplayOutcome::LeftOut(problem.to_string()));
+                    let left_out =
+                        |message: Replayable| (message.id, ReplayOutcome::LeftOut(problem.to_string()));
                     outcomes.extend(messages.into_iter().map(left_out));
                 }
             }

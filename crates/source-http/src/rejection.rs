@@ -79,7 +79,9 @@ impl Rejection {
         match self {
             Self::Denied(Denied::Unauthenticated) => StatusCode::UNAUTHORIZED,
             Self::Denied(Denied::Forbidden | Denied::Disabled) => StatusCode::FORBIDDEN,
-            Self::Denied(Denied::UnknownProject | Denied::UnknownSource) | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Denied(Denied::UnknownProject | Denied::UnknownSource) | Self::NoRoute => {
+                StatusCode::NOT_FOUND
+            }
             Self::Denied(Denied::Limited { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType(_)

@@ -44,11 +44,7 @@ struct Routes {
 /// The router answers unknown paths and wrong methods too, in the same envelope: merge it only into routers
 /// that have no fallback of their own, and name the parameter of a shared path `project_id` there as well.
 /// Install the metrics recorder before the first request.
-pub fn routes(
-    config: HttpIngestConfig,
-    gate: Arc<dyn Gate>,
-    inbox: Arc<dyn Inbox>,
-) -> (Router, HttpSource) {
+pub fn routes(config: HttpIngestConfig, gate: Arc<dyn Gate>, inbox: Arc<dyn Inbox>) -> (Router, HttpSource) {
     let (intake, source) = source::channel(config.max_in_flight, config.max_in_flight_bytes);
     let routes = Routes { ingest: Ingest { config, gate, inbox, intake }, instruments: Default::default() };
     let router = Router::new()

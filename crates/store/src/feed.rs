@@ -148,11 +148,14 @@ impl Store {
                 // The parser's own words could quote a credential.
                 match serde_json::from_str(config.expose()) {
                     Ok(http) => {
-                        let (id, project) = (SourceId::from_uuid(row.id), ProjectId::from_uuid(row.project_id));
+                        let (id, project) =
+                            (SourceId::from_uuid(row.id), ProjectId::from_uuid(row.project_id));
                         let record = HttpSourceRecord { id, project, is_disabled: row.is_disabled, http };
                         http_sources.insert(mask, Arc::new(record));
                     }
-                    Err(_) => tracing::error!("sources row {}: its stored settings are not understood", row.id),
+                    Err(_) => {
+                        tracing::error!("sources row {}: its stored settings are not understood", row.id)
+                    }
                 }
             }
             opened.push(SourceRecord {

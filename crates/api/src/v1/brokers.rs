@@ -75,7 +75,8 @@ impl Replays for Nothing {
         ids: &'a [QuarantineId],
         _: Option<&'a Mapping>,
     ) -> Answering<'a, Result<Vec<(QuarantineId, ReplayOutcome)>, StoreError>> {
-        let left_out = |id: &QuarantineId| (*id, ReplayOutcome::LeftOut("this process replays nothing".to_owned()));
+        let left_out =
+            |id: &QuarantineId| (*id, ReplayOutcome::LeftOut("this process replays nothing".to_owned()));
         Box::pin(async move { Ok(ids.iter().map(left_out).collect()) })
     }
 }

@@ -195,7 +195,9 @@ async fn update_source(
     match change.source_changed_at(access.id(), id).await? {
         None => return Err(Problem::not_found("source")),
         Some(at) if at != read_at => {
-            return Err(Problem::conflict("somebody else changed this source meanwhile; send the request again"));
+            return Err(Problem::conflict(
+                "somebody else changed this source meanwhile; send the request again",
+            ));
         }
         Some(_) => {}
     }
@@ -264,8 +266,8 @@ async fn verify(control: &Control, source: &StoredSource, is_asked: bool) -> Res
     if source.kind == HTTP {
         return Ok(Vec::new());
     }
-    let settings: Value =
-        serde_json::from_str(source.config.expose()).map_err(|_| Problem::invalid("pub_sub", "is not JSON"))?;
+    let settings: Value = serde_json::from_str(source.config.expose())
+        .map_err(|_| Problem::invalid("pub_sub", "is not JSON"))?;
     let field = format!("pub_sub.{}", broker::contract_kind(&source.kind));
     let brokers = control.brokers();
     brokers.parse(&source.kind, &settings).map_err(|problem| Problem::invalid(&field, problem))?;
@@ -273,7 +275,9 @@ async fn verify(control: &Control, source: &StoredSource, is_asked: bool) -> Res
         return Ok(Vec::new());
     }
     brokers.check(&source.kind, &settings).await.map_err(|problem| {
-        let message = format!("the broker does not take it: {problem} (`?verify=false` writes the source all the same)");
+        let message = format!(
+            "the broker does not take it: {problem} (`?verify=false` writes the source all the same)"
+        );
         Problem::invalid(&field, message)
     })
 }

@@ -19,7 +19,11 @@ impl Brokers for Fake {
     fn check<'a>(&'a self, _: &'a str, settings: &'a Value) -> Answering<'a, Result<Vec<String>, String>> {
         let is_missing = settings.to_string().contains("missing");
         Box::pin(async move {
-            if is_missing { Err("there is no such thing".to_owned()) } else { Ok(vec!["works, but".to_owned()]) }
+            if is_missing {
+                Err("there is no such thing".to_owned())
+            } else {
+                Ok(vec!["works, but".to_owned()])
+            }
         })
     }
 }

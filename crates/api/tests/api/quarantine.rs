@@ -43,9 +43,11 @@ async fn messages_are_listed_by_time_and_shown_raw() {
     for number in 2..7 {
         same.insert(quarantine(&bed, number, "invalid_field", 60, "\\xff00").await);
     }
-    bed.run("UPDATE quarantine SET received_at = date_trunc('minute', now()) - interval '2 minutes'
-             WHERE reason = 'invalid_field'")
-        .await;
+    bed.run(
+        "UPDATE quarantine SET received_at = date_trunc('minute', now()) - interval '2 minutes'
+             WHERE reason = 'invalid_field'",
+    )
+    .await;
 
     // What was received at once is told apart by its id, whichever way one goes.
     let (mut seen, mut cursor) = (Vec::new(), String::new());
@@ -55,7 +57,8 @@ async fn messages_are_listed_by_time_and_shown_raw() {
         cursor = page.text("/pagination/next_page_cursor");
         if cursor.is_empty() {
             let back = page.text("/pagination/prev_page_cursor");
-            let before = bed.get(&format!("/quarantine?perPage=2&direction=prev&prev_page_cursor={back}")).await;
+            let before =
+                bed.get(&format!("/quarantine?perPage=2&direction=prev&prev_page_cursor={back}")).await;
             assert_eq!(ids(before.data()), seen[2..4]);
             break;
         }
@@ -76,7 +79,9 @@ async fn messages_are_listed_by_time_and_shown_raw() {
     ] {
         assert_eq!(ids(bed.get(&format!("/quarantine?{query}")).await.data()).len(), count, "{query}");
     }
-    for (query, field) in [("sourceId=x", "`sourceId`"), ("startDate=x", "`startDate`"), ("with_replayed=x", "`with_replayed`")] {
+    for (query, field) in
+        [("sourceId=x", "`sourceId`"), ("startDate=x", "`startDate`"), ("with_replayed=x", "`with_replayed`")]
+    {
         let answer = bed.get(&format!("/quarantine?{query}")).await;
         assert_eq!(answer.status, 400);
         assert!(answer.message().starts_with(field), "{answer:?}");
@@ -103,7 +108,10 @@ async fn one_message_is_replayed_or_discarded() {
     assert_eq!((&stored.data()["outcome"], stored.data()["event_id"].is_string()), (&json!("stored"), true));
     let path = format!("/quarantine/{wrong}/replay");
     let faulty = bed.post(&path, json!({})).await;
-    assert_eq!((&faulty.data()["outcome"], &faulty.data()["detail"]), (&json!("faulty"), &json!("still wrong")));
+    assert_eq!(
+        (&faulty.data()["outcome"], &faulty.data()["detail"]),
+        (&json!("faulty"), &json!("still wrong"))
+    );
     let mapped = bed.post(&path, json!({"mapping": {"event_type": "const:a"}})).await;
     assert_eq!(mapped.data()["outcome"], "stored");
     let refused = bed.post(&path, json!({"mapping": {"event_type": "nowhere:a"}})).await;
@@ -111,7 +119,9 @@ async fn one_message_is_replayed_or_discarded() {
     assert!(refused.message().starts_with("`mapping`"), "{refused:?}");
 
     assert_eq!(bed.delete(&format!("/quarantine/{wrong}")).await.status, 200);
-    for gone in [bed.delete(&format!("/quarantine/{wrong}")).await, bed.get(&format!("/quarantine/{wrong}")).await] {
+    for gone in
+        [bed.delete(&format!("/quarantine/{wrong}")).await, bed.get(&format!("/quarantine/{wrong}")).await]
+    {
         assert_eq!((gone.status, gone.message()), (404, "quarantined message not found"));
     }
     let logged = bed.run("SELECT 1 FROM audit_log WHERE action LIKE 'quarantine.%'").await;
@@ -127,10 +137,15 @@ async fn many_are_done_in_the_background_with_progress() {
     let bed = Bed::new().await;
     let mut all = Vec::new();
     for number in 0..230 {
-        all.push(quarantine(&bed, number, if number < 10 { "too_large" } else { "invalid_field" }, 9, "x").await);
+        all.push(
+            quarantine(&bed, number, if number < 10 { "too_large" } else { "invalid_field" }, 9, "x").await,
+        );
     }
     let begun = bed.post("/quarantine/replay", json!({"filter": {"reason": "invalid_field"}})).await;
-    assert_eq!((begun.status, &begun.data()["state"], &begun.data()["total"]), (202, &json!("waiting"), &json!(220)));
+    assert_eq!(
+        (begun.status, &begun.data()["state"], &begun.data()["total"]),
+        (202, &json!("waiting"), &json!(220))
+    );
     let path = format!("/quarantine/operations/{}", begun.text("/uid"));
 
     // One that was cut off is gone on with, once it is not held any more.

@@ -12,8 +12,13 @@ fn pub_sub(name: &str, kind: &str, settings: Value) -> Value {
 }
 
 fn kafka() -> Value {
-    let auth = json!({"type": "scram", "hash": "SHA512", "username": "u", "password": "hunter2", "tls": true});
-    pub_sub("orders", "kafka", json!({"brokers": ["k:9092"], "topic_name": "t", "consumer_group_id": "", "auth": auth}))
+    let auth =
+        json!({"type": "scram", "hash": "SHA512", "username": "u", "password": "hunter2", "tls": true});
+    pub_sub(
+        "orders",
+        "kafka",
+        json!({"brokers": ["k:9092"], "topic_name": "t", "consumer_group_id": "", "auth": auth}),
+    )
 }
 
 /// The settings that are stored, opened.
@@ -26,16 +31,23 @@ async fn stored(bed: &Bed, answer: &Answer) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_broker_is_created_and_read_in_the_contracts_shape() {
     let bed = Bed::new().await;
-    let sqs = json!({"access_key_id": "AK", "secret_key": "hunter2", "default_region": "eu-1", "queue_name": "q"});
+    let sqs =
+        json!({"access_key_id": "AK", "secret_key": "hunter2", "default_region": "eu-1", "queue_name": "q"});
     let google = json!({"project_id": "p", "subscription_id": "s", "service_account": "aHVudGVyMg=="});
     let amqp = json!({
         "schema": "amqp", "host": "h", "port": "5672", "queue": "q", "vhost": "v", "deadLetterExchange": "",
         "auth": {"user": "u", "password": "hunter2"}, "bindExchange": {"exchange": "e", "routingKey": "r"},
     });
     for (body, shown) in [
-        (pub_sub("a", "sqs", sqs), json!({"access_key_id": "AK", "secret_key": REDACTED, "default_region": "eu-1", "queue_name": "q"})),
+        (
+            pub_sub("a", "sqs", sqs),
+            json!({"access_key_id": "AK", "secret_key": REDACTED, "default_region": "eu-1", "queue_name": "q"}),
+        ),
         // Generated clients decode it as base64.
-        (pub_sub("b", "google", google), json!({"project_id": "p", "subscription_id": "s", "service_account": "W1JFREFDVEVEXQ=="})),
+        (
+            pub_sub("b", "google", google),
+            json!({"project_id": "p", "subscription_id": "s", "service_account": "W1JFREFDVEVEXQ=="}),
+        ),
         (
             kafka(),
             json!({
@@ -128,13 +140,22 @@ async fn what_is_wrong_is_said_by_its_field() {
         (json!({"name": "x", "type": "pub_sub"}), "`pub_sub`: is required"),
         (json!({"name": "x", "type": "pub_sub", "pub_sub": {"type": "nats"}}), "`pub_sub.type`: "),
         (json!({"name": "x", "type": "pub_sub", "pub_sub": {"type": "sqs"}}), "`pub_sub.sqs`: is required"),
-        (json!({"name": "x", "type": "pub_sub", "pub_sub": {"type": "sqs", "workers": 0}}), "`pub_sub.workers`: "),
+        (
+            json!({"name": "x", "type": "pub_sub", "pub_sub": {"type": "sqs", "workers": 0}}),
+            "`pub_sub.workers`: ",
+        ),
         (pub_sub("x", "google", json!({"project_id": "p"})), "`pub_sub.google.service_account`: is required"),
         (pub_sub("x", "sqs", json!({"queue_name": "q"})), "`pub_sub.sqs.access_key_id`: is required"),
         (sqs(json!({"refused": 1})), "`pub_sub.sqs`: unknown field `refused`"),
-        (sqs(json!({"queue_name": "missing"})), "`pub_sub.sqs`: the broker does not take it: there is no such thing"),
+        (
+            sqs(json!({"queue_name": "missing"})),
+            "`pub_sub.sqs`: the broker does not take it: there is no such thing",
+        ),
         (sqs(json!({"secret_key": REDACTED})), "`pub_sub.sqs.secret_key`: there is nothing stored"),
-        (sqs(json!({"secret_key_file": "/etc/passwd"})), "`pub_sub.sqs.secret_key_file`: is of the gateway's"),
+        (
+            sqs(json!({"secret_key_file": "/etc/passwd"})),
+            "`pub_sub.sqs.secret_key_file`: is of the gateway's",
+        ),
         (sqs(json!({"profile": "admin"})), "`pub_sub.sqs.profile`: is of the gateway's"),
         (
             pub_sub("x", "kafka", json!({"brokers": ["b"], "properties": {"sasl.kerberos.kinit.cmd": "sh"}})),
@@ -142,7 +163,10 @@ async fn what_is_wrong_is_said_by_its_field() {
         ),
         (with("mapping", json!({"event_type": "nowhere:x"})), "`mapping`: "),
         (with("body_function", json!("function transform(x) {}")), "`body_function`: functions are not part"),
-        (with("header_function", json!("function transform(x) {}")), "`header_function`: functions are not part"),
+        (
+            with("header_function", json!("function transform(x) {}")),
+            "`header_function`: functions are not part",
+        ),
         (with("event_type_location", json!("request.body.a")), "`event_type_location`: is of HTTP sources"),
         (with("verifier", json!({"type": "basic_auth"})), "`verifier`: is of HTTP sources"),
     ] {
@@ -158,8 +182,12 @@ async fn what_is_wrong_is_said_by_its_field() {
     let unverified = bed.put(&format!("{path}?verify=false"), moved).await;
     assert_eq!(unverified.data()["pub_sub"]["workers"], 3);
     assert_eq!(bed.get("/sources?type=x").await.status, 400);
-    let function = bed.post("/sources/test_function", json!({"payload": {}, "function": "", "type": "body"})).await;
-    assert_eq!((function.status, function.message()), (501, "functions are not part of this version of Longshore"));
+    let function =
+        bed.post("/sources/test_function", json!({"payload": {}, "function": "", "type": "body"})).await;
+    assert_eq!(
+        (function.status, function.message()),
+        (501, "functions are not part of this version of Longshore")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +210,10 @@ async fn http_sources_have_a_url_and_show_no_secret() {
     let mask = made.text("/mask_id");
     assert_eq!(mask.len(), 16);
     assert_eq!(data["url"], format!("https://longshore.test/ingest/{mask}"));
-    assert_eq!(data["verifier"]["hmac"], json!({"header": "x-sig", "hash": "SHA512", "secret": REDACTED, "encoding": "base64"}));
+    assert_eq!(
+        data["verifier"]["hmac"],
+        json!({"header": "x-sig", "hash": "SHA512", "secret": REDACTED, "encoding": "base64"})
+    );
     assert_eq!(data["idempotency_keys"], json!(["request.header.x-id", "request.body.id"]));
     assert_eq!((&data["custom_response"]["body"], &data["type"]), (&json!("ok"), &json!("http")));
     assert!(data.get("pub_sub").is_none());
@@ -204,8 +235,14 @@ async fn http_sources_have_a_url_and_show_no_secret() {
         (http(json!({"verifier": {"type": "magic"}})), "`verifier.type`: "),
         (http(json!({"verifier": {"type": "hmac"}})), "`verifier.hmac`: "),
         (http(json!({"verifier": {"type": "hmac", "hmac": {"header": "h"}}})), "`verifier.hmac.hash`: "),
-        (http(json!({"verifier": {"type": "api_key", "api_key": {"header_name": "a b"}}})), "`verifier.api_key.header_name`: "),
-        (http(json!({"verifier": {"type": "basic_auth", "basic_auth": {"username": "u"}}})), "`verifier.basic_auth.password`: "),
+        (
+            http(json!({"verifier": {"type": "api_key", "api_key": {"header_name": "a b"}}})),
+            "`verifier.api_key.header_name`: ",
+        ),
+        (
+            http(json!({"verifier": {"type": "basic_auth", "basic_auth": {"username": "u"}}})),
+            "`verifier.basic_auth.password`: ",
+        ),
         (http(json!({"provider": "github"})), "`verifier`: "),
         (http(json!({"provider": "stripe"})), "`provider`: "),
         (http(json!({"idempotency_keys": ["body.a"]})), "`idempotency_keys`: "),
@@ -258,11 +295,17 @@ async fn the_status_of_sources_is_told_by_consumer() {
 
     let status = bed.get(&path).await;
     let data = status.data();
-    assert_eq!((&data["state"], &data["last_error"], &data["lag"]), (&json!("failing"), &json!("refused"), &json!(12)));
+    assert_eq!(
+        (&data["state"], &data["last_error"], &data["lag"]),
+        (&json!("failing"), &json!("refused"), &json!(12))
+    );
     assert!(data["oldest_in_flight_seconds"].as_f64().unwrap() > 59.0);
     assert_eq!(data["consumers"].as_array().unwrap().len(), 3);
     assert_eq!(data["consumers"][0]["hostname"], "host-a");
-    assert_eq!((&data["consumers"][0]["received"], &data["consumers"][0]["quarantined"]), (&json!(9), &json!(1)));
+    assert_eq!(
+        (&data["consumers"][0]["received"], &data["consumers"][0]["quarantined"]),
+        (&json!(9), &json!(1))
+    );
     assert_eq!(data["consumers"][2]["is_alive"], false);
     let listed = bed.get("/sources/status").await;
     assert_eq!(listed.data()["content"][0]["lag"], 12);

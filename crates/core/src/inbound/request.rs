@@ -29,7 +29,9 @@ impl<'r> Received<'r> {
     /// The first value of a parameter of the query, decoded.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<Cow<'r, str>> {
-        url::form_urlencoded::parse(self.query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value)
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
     }
 }
 
@@ -48,7 +50,9 @@ pub enum RequestPath {
 
 /// Why a text is no path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no part of a request; write `request.body.a.b`, `request.header.X-Name` or `request.query.name`")]
+#[error(
+    "`{0}` is no part of a request; write `request.body.a.b`, `request.header.X-Name` or `request.query.name`"
+)]
 pub struct PathError(String);
 
 impl RequestPath {

@@ -59,7 +59,10 @@ fn passwords_and_keys_are_compared_whole() {
         assert!(verify(&basic, "authorization", wrong, b"").is_err(), "{wrong}");
     }
     let key = HttpSource {
-        verifier: Verifier::ApiKey { header_name: "x-key".to_owned(), header_value: Secret::new("s".to_owned()) },
+        verifier: Verifier::ApiKey {
+            header_name: "x-key".to_owned(),
+            header_value: Secret::new("s".to_owned()),
+        },
         ..HttpSource::default()
     };
     assert_eq!(verify(&key, "x-key", "s", b""), Ok(()));
@@ -81,7 +84,8 @@ fn read(source: &HttpSource, headers: &[(&str, &str)], query: &str, body: &str) 
 
 #[test]
 fn the_type_is_where_the_source_says_or_its_mask() {
-    let at = |path: &str| HttpSource { event_type_location: Some(path.parse().unwrap()), ..HttpSource::default() };
+    let at =
+        |path: &str| HttpSource { event_type_location: Some(path.parse().unwrap()), ..HttpSource::default() };
     let headers = [("x-event", "push")];
     let body = r#"{"meta":{"type":"paid","n":1.50,"list":[]}}"#;
 
@@ -103,7 +107,9 @@ fn the_type_is_where_the_source_says_or_its_mask() {
 #[test]
 fn a_key_is_made_of_the_parts_that_are_there() {
     let source = HttpSource {
-        idempotency_keys: ["request.header.x-id", "request.body.id"].map(|path| path.parse().unwrap()).to_vec(),
+        idempotency_keys: ["request.header.x-id", "request.body.id"]
+            .map(|path| path.parse().unwrap())
+            .to_vec(),
         ..HttpSource::default()
     };
     let key = |headers: &[(&str, &str)], body: &str| read(&source, headers, "", body).idempotency_key;
@@ -120,8 +126,13 @@ fn what_is_secret_or_of_the_connection_is_not_kept() {
     let verifier =
         Verifier::ApiKey { header_name: "x-key".to_owned(), header_value: Secret::new("s".to_owned()) };
     let source = HttpSource { verifier, ..HttpSource::default() };
-    let headers =
-        [("host", "h"), ("x-key", "s"), ("content-type", "text/plain"), ("x-a", "1"), ("x-convoy-source-id", "no")];
+    let headers = [
+        ("host", "h"),
+        ("x-key", "s"),
+        ("content-type", "text/plain"),
+        ("x-a", "1"),
+        ("x-convoy-source-id", "no"),
+    ];
     let some = HttpSource { forward_headers: vec!["x-b".to_owned()], ..HttpSource::default() };
 
     let inbound = read(&source, &headers, "", "plain text");
@@ -137,7 +148,10 @@ fn forms_become_objects_and_nothing_becomes_null() {
     let form = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
 
     let body = read(&source, &form, "", "a=1&b=x+y&a=2").body.unwrap();
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), serde_json::json!({"a": "1", "b": "x y"}));
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
+        serde_json::json!({"a": "1", "b": "x y"})
+    );
     assert_eq!(read(&source, &[], "", "").body.unwrap(), b"null");
     let wrong = source.read(SOURCE, "mask", &Received { headers: &[], query: "", body: b"{" });
     assert!(matches!(wrong, Err(Unreadable::NotJson { line: 1, .. })));

@@ -113,7 +113,11 @@ impl HttpSource {
                 let given = proof(request, "authorization")?;
                 let pair = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
                 let pair = pair.and_then(|(_, text)| STANDARD.decode(text.trim()).ok());
-                equal(pair.as_deref(), format!("{username}:{}", password.expose()).as_bytes(), "authorization")
+                equal(
+                    pair.as_deref(),
+                    format!("{username}:{}", password.expose()).as_bytes(),
+                    "authorization",
+                )
             }
             (Verifier::ApiKey { header_name, header_value }, _) => {
                 let given = proof(request, header_name)?;
@@ -150,7 +154,10 @@ impl HttpSource {
 }
 
 fn proof<'r>(request: &Received<'r>, header: &str) -> Result<&'r str, Unverified> {
-    request.header(header).filter(|text| !text.is_empty()).ok_or_else(|| Unverified::Missing(header.to_owned()))
+    request
+        .header(header)
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| Unverified::Missing(header.to_owned()))
 }
 
 fn equal(given: Option<&[u8]>, wanted: &[u8], header: &str) -> Result<(), Unverified> {

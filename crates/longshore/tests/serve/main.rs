@@ -8,6 +8,7 @@ mod endpoints;
 mod keys;
 mod notices;
 mod rolling;
+mod sources;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -22,7 +22,8 @@ async fn a_webhook_is_handed_over_as_it_was_read_and_answered_with_its_length() 
 
         let received = server.one().await;
         assert_eq!(received.body, "<a/>");
-        let Some(Route { project: PROJECT, kind: "incoming", inbound: Some(inbound) }) = received.route else {
+        let Some(Route { project: PROJECT, kind: "incoming", inbound: Some(inbound) }) = received.route
+        else {
             panic!("{:?}", received.route)
         };
         assert_eq!((inbound.source, inbound.event_type.as_str()), (7, "a=1"));

@@ -118,11 +118,14 @@ impl Changing {
         ids: &[QuarantineId],
     ) -> Result<u64, StoreError> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
-        let deleted =
-            sqlx::query!("DELETE FROM quarantine WHERE project_id = $1 AND id = ANY ($2)", project.as_uuid(), &ids)
-                .execute(self.connection())
-                .await
-                .map_err(sort)?;
+        let deleted = sqlx::query!(
+            "DELETE FROM quarantine WHERE project_id = $1 AND id = ANY ($2)",
+            project.as_uuid(),
+            &ids
+        )
+        .execute(self.connection())
+        .await
+        .map_err(sort)?;
         Ok(deleted.rows_affected())
     }
 }

@@ -68,7 +68,8 @@ struct Row {
 
 impl Row {
     fn open(self, keys: &Keys) -> Result<StoredSource, StoreError> {
-        let fault = |problem: String| StoreError::Misconfigured(format!("sources row {}: {problem}", self.id));
+        let fault =
+            |problem: String| StoreError::Misconfigured(format!("sources row {}: {problem}", self.id));
         let config =
             keys.open(&self.sealed_config, self.id.as_bytes()).map_err(|error| fault(error.to_string()))?;
         let config = String::from_utf8(config).map_err(|_| fault("its settings are not text".to_owned()))?;

@@ -181,7 +181,8 @@ impl From<&QuarantineItem> for QuarantineView {
 
 impl From<QuarantineEntry> for QuarantineDetail {
     fn from(entry: QuarantineEntry) -> Self {
-        let header = |(name, value): (&str, &str)| HeaderView { name: name.to_owned(), value: value.to_owned() };
+        let header =
+            |(name, value): (&str, &str)| HeaderView { name: name.to_owned(), value: value.to_owned() };
         Self {
             item: QuarantineView::from(&entry.item),
             headers: entry.headers.iter().map(header).collect(),
@@ -239,7 +240,9 @@ impl From<Operation> for OperationView {
 /// `400` says what is wrong with it.
 pub(super) fn mapping(given: Option<&Value>) -> Result<Option<Mapping>, Problem> {
     given
-        .map(|value| serde_json::from_value(value.clone()).map_err(|error| Problem::invalid("mapping", error)))
+        .map(|value| {
+            serde_json::from_value(value.clone()).map_err(|error| Problem::invalid("mapping", error))
+        })
         .transpose()
 }
 
@@ -256,9 +259,12 @@ pub(super) fn filter(
 ) -> Result<QuarantineFilter, Problem> {
     let given = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
     let time = |name: &str, text: Option<&String>| {
-        given(text).map(|text| parse_time(&text).ok_or_else(|| {
-            Problem::invalid(name, "write a time such as `2026-01-31T08:15:00Z`")
-        })).transpose()
+        given(text)
+            .map(|text| {
+                parse_time(&text)
+                    .ok_or_else(|| Problem::invalid(name, "write a time such as `2026-01-31T08:15:00Z`"))
+            })
+            .transpose()
     };
     let source = given(source)
         .map(|text| text.parse().map_err(|error| Problem::invalid(names[0], error)))

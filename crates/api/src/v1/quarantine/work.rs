@@ -68,12 +68,10 @@ async fn step(control: &Control, operation: &mut ClaimedOperation) -> Result<Ope
             operation.progress.left_out += (ids.len() as u64).saturating_sub(discarded);
         }
         OperationKind::Replay => {
-            let mapping: Option<Mapping> = operation
-                .mapping
-                .as_deref()
-                .map(serde_json::from_str)
-                .transpose()
-                .map_err(|error| StoreError::Misconfigured(format!("the mapping of an operation: {error}")))?;
+            let mapping: Option<Mapping> =
+                operation.mapping.as_deref().map(serde_json::from_str).transpose().map_err(|error| {
+                    StoreError::Misconfigured(format!("the mapping of an operation: {error}"))
+                })?;
             let outcomes = control.replays().replay(operation.project, &ids, mapping.as_ref()).await?;
             for (_, outcome) in &outcomes {
                 count(operation, outcome);

@@ -133,7 +133,8 @@ impl SourceView {
                 .and_then(|http| http.event_type_location.as_ref())
                 .map(ToString::to_string),
             pub_sub: (!is_http).then(|| broker::show(source)),
-            mapping: mapping.filter(|mapping: &Value| mapping.as_object().is_some_and(|known| !known.is_empty())),
+            mapping: mapping
+                .filter(|mapping: &Value| mapping.as_object().is_some_and(|known| !known.is_empty())),
             warnings: Vec::new(),
             created_at: source.created_at.to_string(),
             updated_at: source.updated_at.to_string(),
@@ -146,7 +147,9 @@ impl SourceView {
 /// # Errors
 /// `400` names the field.
 pub(super) fn wanted(body: &SourceBody, stored: StoredSource, is_new: bool) -> Result<StoredSource, Problem> {
-    for (field, function) in [("body_function", &body.body_function), ("header_function", &body.header_function)] {
+    for (field, function) in
+        [("body_function", &body.body_function), ("header_function", &body.header_function)]
+    {
         if function.as_ref().is_some_and(|text| !text.is_empty()) {
             let problem = "functions are not part of this version of Longshore; a `mapping` may do";
             return Err(Problem::invalid(field, problem));
@@ -163,7 +166,9 @@ pub(super) fn wanted(body: &SourceBody, stored: StoredSource, is_new: bool) -> R
         wanted.is_disabled = is_disabled;
     }
     let is_http = match body.r#type.as_deref() {
-        None | Some("") if is_new => return Err(Problem::invalid("type", "is required: `pub_sub` or `http`")),
+        None | Some("") if is_new => {
+            return Err(Problem::invalid("type", "is required: `pub_sub` or `http`"));
+        }
         None | Some("") => wanted.kind == HTTP,
         Some("http") => true,
         Some("pub_sub") => false,
@@ -180,7 +185,11 @@ fn http_source(body: &SourceBody, mut wanted: StoredSource, is_new: bool) -> Res
         let field = if body.pub_sub.is_some() { "pub_sub" } else { "mapping" };
         return Err(Problem::invalid(field, "an HTTP source has none; leave it out"));
     }
-    let known = if is_new { HttpSource::default() } else { serde_json::from_str(wanted.config.expose()).unwrap_or_default() };
+    let known = if is_new {
+        HttpSource::default()
+    } else {
+        serde_json::from_str(wanted.config.expose()).unwrap_or_default()
+    };
     let http = http::read(body, known)?;
     wanted.provider = http.provider.map(|provider| provider.as_str().to_owned()).unwrap_or_default();
     wanted.kind = HTTP.to_owned();
@@ -200,7 +209,8 @@ fn broker_source(body: &SourceBody, mut wanted: StoredSource, is_new: bool) -> R
         ("event_type_location", is_text(&body.event_type_location)),
     ] {
         if is_given {
-            let problem = "is of HTTP sources alone; the `mapping` of a broker's source says where things are";
+            let problem =
+                "is of HTTP sources alone; the `mapping` of a broker's source says where things are";
             return Err(Problem::invalid(field, problem));
         }
     }
@@ -217,7 +227,8 @@ fn broker_source(body: &SourceBody, mut wanted: StoredSource, is_new: bool) -> R
     if let Some(mapping) = &body.mapping {
         let mapping: Mapping =
             serde_json::from_value(mapping.clone()).map_err(|error| Problem::invalid("mapping", error))?;
-        wanted.mapping = serde_json::to_string(&mapping).map_err(|error| Problem::invalid("mapping", error))?;
+        wanted.mapping =
+            serde_json::to_string(&mapping).map_err(|error| Problem::invalid("mapping", error))?;
     }
     Ok(wanted)
 }

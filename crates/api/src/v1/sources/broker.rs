@@ -45,7 +45,8 @@ pub(super) fn read(pub_sub: &Value, stored: Option<&StoredSource>) -> Result<Bro
             .and_then(|count| u16::try_from(count).ok())
             .filter(|count| (1..=MOST_WORKERS).contains(count))
             .ok_or_else(|| {
-                let problem = format!("write a number from 1 to {MOST_WORKERS}; `is_disabled` switches a source off");
+                let problem =
+                    format!("write a number from 1 to {MOST_WORKERS}; `is_disabled` switches a source off");
                 Problem::invalid("pub_sub.workers", problem)
             })?,
     };
@@ -57,7 +58,10 @@ pub(super) fn read(pub_sub: &Value, stored: Option<&StoredSource>) -> Result<Bro
     let stored = stored.filter(|stored| stored.kind == kind);
     let known: Option<Value> = stored.and_then(|stored| serde_json::from_str(stored.config.expose()).ok());
     restore(&mut settings, known.as_ref()).map_err(|path| {
-        Problem::invalid(&format!("{field}.{path}"), "there is nothing stored to keep; write the credential itself")
+        Problem::invalid(
+            &format!("{field}.{path}"),
+            "there is nothing stored to keep; write the credential itself",
+        )
     })?;
     of_tenants(&settings, &field)?;
     if let Value::Object(settings) = &mut settings {
@@ -115,7 +119,8 @@ fn of_tenants(settings: &Value, path: &str) -> Result<(), Problem> {
 
 /// Whether a setting of librdkafka names no file and runs no command.
 fn is_harmless(property: &str) -> bool {
-    let is_of_security = ["ssl.", "sasl.", "https.", "plugin."].iter().any(|start| property.starts_with(start));
+    let is_of_security =
+        ["ssl.", "sasl.", "https.", "plugin."].iter().any(|start| property.starts_with(start));
     !is_of_security || property.ends_with(".pem") || property == "ssl.endpoint.identification.algorithm"
 }
 

@@ -99,7 +99,10 @@ pub(super) fn read(body: &SourceBody, stored: HttpSource) -> Result<HttpSource, 
     if let Some(provider) = source.provider
         && !source.verifies_the_body()
     {
-        let problem = format!("a `{}` source verifies by `hmac`, with the secret that you gave them", provider.as_str());
+        let problem = format!(
+            "a `{}` source verifies by `hmac`, with the secret that you gave them",
+            provider.as_str()
+        );
         return Err(Problem::invalid("verifier", problem));
     }
     if let Some(custom) = &body.custom_response {
@@ -116,8 +119,10 @@ pub(super) fn read(body: &SourceBody, stored: HttpSource) -> Result<HttpSource, 
         source.idempotency_keys = keys?;
     }
     if let Some(location) = &body.event_type_location {
-        source.event_type_location =
-            Some(location).filter(|text| !text.is_empty()).map(|text| read_path("event_type_location", text)).transpose()?;
+        source.event_type_location = Some(location)
+            .filter(|text| !text.is_empty())
+            .map(|text| read_path("event_type_location", text))
+            .transpose()?;
     }
     let is_beside = source.event_type_location.as_ref().is_some_and(RequestPath::is_beside_the_body);
     if is_beside && source.verifies_the_body() {
@@ -125,7 +130,8 @@ pub(super) fn read(body: &SourceBody, stored: HttpSource) -> Result<HttpSource, 
         return Err(Problem::invalid("event_type_location", problem));
     }
     if let Some(headers) = &body.forward_headers {
-        source.forward_headers = headers.iter().map(|name| header("forward_headers", Some(name))).collect::<Result<_, _>>()?;
+        source.forward_headers =
+            headers.iter().map(|name| header("forward_headers", Some(name))).collect::<Result<_, _>>()?;
     }
     Ok(source)
 }
@@ -136,7 +142,12 @@ fn read_provider(text: &str) -> Result<Option<Provider>, Problem> {
         "github" => Some(Provider::Github),
         "shopify" => Some(Provider::Shopify),
         "twitter" => Some(Provider::Twitter),
-        _ => return Err(Problem::invalid("provider", "write `github`, `shopify` or `twitter`, or leave it out")),
+        _ => {
+            return Err(Problem::invalid(
+                "provider",
+                "write `github`, `shopify` or `twitter`, or leave it out",
+            ));
+        }
     })
 }
 
@@ -144,7 +155,11 @@ fn read_path(field: &str, text: &str) -> Result<RequestPath, Problem> {
     text.parse().map_err(|error| Problem::invalid(field, error))
 }
 
-fn read_verifier(given: &VerifierConfig, provider: Option<Provider>, stored: &Verifier) -> Result<Verifier, Problem> {
+fn read_verifier(
+    given: &VerifierConfig,
+    provider: Option<Provider>,
+    stored: &Verifier,
+) -> Result<Verifier, Problem> {
     let missing = |name: &str| Problem::invalid(&format!("verifier.{name}"), "is required: its type says so");
     match given.r#type.as_deref().unwrap_or_default() {
         "" | "noop" => Ok(Verifier::Noop),
@@ -156,7 +171,11 @@ fn read_verifier(given: &VerifierConfig, provider: Option<Provider>, stored: &Ve
             };
             let has_scheme = provider.is_some();
             Ok(Verifier::Hmac {
-                header: if has_scheme { String::new() } else { header("verifier.hmac.header", hmac.header.as_deref())? },
+                header: if has_scheme {
+                    String::new()
+                } else {
+                    header("verifier.hmac.header", hmac.header.as_deref())?
+                },
                 hash: match hmac.hash.as_deref().unwrap_or_default().to_ascii_uppercase().as_str() {
                     "SHA256" => Hash::Sha256,
                     "SHA512" => Hash::Sha512,
@@ -180,8 +199,9 @@ fn read_verifier(given: &VerifierConfig, provider: Option<Provider>, stored: &Ve
             };
             let username = basic.username.clone().filter(|text| !text.is_empty() && !text.contains(':'));
             Ok(Verifier::BasicAuth {
-                username: username
-                    .ok_or_else(|| Problem::invalid("verifier.basic_auth.username", "is required, without a colon"))?,
+                username: username.ok_or_else(|| {
+                    Problem::invalid("verifier.basic_auth.username", "is required, without a colon")
+                })?,
                 password: secret("verifier.basic_auth.password", basic.password.as_deref(), known)?,
             })
         }
@@ -200,7 +220,11 @@ fn read_verifier(given: &VerifierConfig, provider: Option<Provider>, stored: &Ve
     }
 }
 
-fn secret(field: &str, given: Option<&str>, known: Option<&Secret<String>>) -> Result<Secret<String>, Problem> {
+fn secret(
+    field: &str,
+    given: Option<&str>,
+    known: Option<&Secret<String>>,
+) -> Result<Secret<String>, Problem> {
     match given {
         None | Some("") => Err(Problem::invalid(field, "is required")),
         Some(REDACTED) => known.cloned().ok_or_else(|| {
@@ -213,7 +237,8 @@ fn secret(field: &str, given: Option<&str>, known: Option<&Secret<String>>) -> R
 /// A header's name in lower case.
 fn header(field: &str, given: Option<&str>) -> Result<String, Problem> {
     let name = given.filter(|text| !text.is_empty()).ok_or_else(|| Problem::invalid(field, "is required"))?;
-    let name = http::HeaderName::try_from(name).map_err(|_| Problem::invalid(field, "write the name of a header"))?;
+    let name = http::HeaderName::try_from(name)
+        .map_err(|_| Problem::invalid(field, "write the name of a header"))?;
     Ok(name.as_str().to_owned())
 }
 

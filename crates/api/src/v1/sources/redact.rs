@@ -88,7 +88,8 @@ fn restore_members(
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let stored = stored.and_then(|stored| stored.get(key)).filter(|stored| {
             // A URL is put back only where nothing else of it was changed.
-            is_secret(key) || stored.as_str().is_none_or(|text| Some(redact_url(text).as_str()) == value.as_str())
+            is_secret(key)
+                || stored.as_str().is_none_or(|text| Some(redact_url(text).as_str()) == value.as_str())
         });
         restore_at(value, stored, &path)?;
     }

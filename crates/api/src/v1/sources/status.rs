@@ -126,7 +126,8 @@ impl SourceStatusView {
     fn new(source: &StoredSource, statuses: &[StoredSourceStatus]) -> Self {
         let own: Vec<&StoredSourceStatus> =
             statuses.iter().filter(|stored| stored.status.source == source.id).collect();
-        let alive: Vec<_> = own.iter().filter(|stored| stored.is_alive).map(|stored| &stored.status.report).collect();
+        let alive: Vec<_> =
+            own.iter().filter(|stored| stored.is_alive).map(|stored| &stored.status.report).collect();
         let is_in = |state: &str| alive.iter().any(|report| report.state == state);
         let state = match source.is_disabled {
             true => "stopped",
