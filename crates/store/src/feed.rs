@@ -154,7 +154,7 @@ impl Store {
                         http_sources.insert(mask, Arc::new(record));
                     }
                     Err(_) => {
-                        tracing::error!("sources row {}: its stored settings are not understood", row.id)
+                        tracing::error!("sources row {}: its stored settings are not understood", row.id);
                     }
                 }
             }

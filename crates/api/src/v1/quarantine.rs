@@ -3,6 +3,7 @@
 //! Invariants: a message is named together with its project; a message becomes one event at most, however often it is
 //! replayed; what is done to many is done in the background ([`work`]), and can be watched.
 
+mod select;
 mod view;
 mod work;
 
@@ -17,7 +18,8 @@ use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::view::{BulkBody, OperationView, QuarantineDetail, QuarantineView, ReplayBody, ReplayView};
+use self::select::{BulkBody, ReplayBody};
+use self::view::{OperationView, QuarantineDetail, QuarantineView, ReplayView};
 use super::access::{InProject, ReadQuarantine, WriteQuarantine};
 use super::body::JsonBody;
 use super::control::Control;
@@ -62,8 +64,13 @@ impl QuarantineQuery {
     fn parse(&self) -> Result<QuarantineFilter, Problem> {
         let Self { source_id, reason, start_date, end_date, with_replayed } = self;
         let names = ["sourceId", "startDate", "endDate"];
-        let filter =
-            view::filter(names, source_id.as_ref(), reason.as_ref(), start_date.as_ref(), end_date.as_ref())?;
+        let filter = select::filter(
+            names,
+            source_id.as_ref(),
+            reason.as_ref(),
+            start_date.as_ref(),
+            end_date.as_ref(),
+        )?;
         let with_replayed = match with_replayed.as_deref() {
             None | Some("" | "false") => false,
             Some("true") => true,
@@ -177,7 +184,7 @@ async fn replay_quarantined(
         Some(0) => ReplayBody::default(),
         _ => JsonBody::<ReplayBody>::from_request(request, &control).await?.0,
     };
-    let mapping = view::mapping(body.mapping.as_ref())?;
+    let mapping = select::mapping(body.mapping.as_ref())?;
     let id = entry(&control, access.id(), &id).await?.item.id;
     let outcomes = control.replays().replay(access.id(), &[id], mapping.as_ref()).await?;
     let outcome = outcomes.into_iter().find(|(of, _)| *of == id).ok_or_else(not_found)?.1;
@@ -235,8 +242,8 @@ async fn begin(
     body: &BulkBody,
 ) -> Result<Reply<OperationView>, Problem> {
     let project = access.id();
-    let selection = view::selection(body, project)?;
-    let mapping = view::mapping(body.mapping.as_ref())?;
+    let selection = select::selection(body, project)?;
+    let mapping = select::mapping(body.mapping.as_ref())?;
     let mapping = mapping.map(|mapping| serde_json::to_string(&mapping)).transpose();
     let mapping = mapping.map_err(|error| Problem::invalid("mapping", error))?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;

@@ -36,7 +36,7 @@ impl Replays for Fake {
         ids: &'a [QuarantineId],
         mapping: Option<&'a Mapping>,
     ) -> Answering<'a, Result<Vec<(QuarantineId, ReplayOutcome)>, StoreError>> {
-        let outcome = move |id: &QuarantineId| match id.as_u128() % 2 == 0 || mapping.is_some() {
+        let outcome = move |id: &QuarantineId| match id.as_u128().is_multiple_of(2) || mapping.is_some() {
             true => (*id, ReplayOutcome::Stored(EventId::from_u128(id.as_u128()))),
             false => (*id, ReplayOutcome::Faulty(Reason::InvalidField, "still wrong".to_owned())),
         };
