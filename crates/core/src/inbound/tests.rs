@@ -71,7 +71,6 @@ fn passwords_and_keys_are_compared_whole() {
 
 #[test]
 fn only_twitter_has_challenges() {
-    // developer.x.com, "Securing webhooks", the example of a challenge.
     let source = hmac(Some(Provider::Twitter), Hash::Sha256, Encoding::Base64, "k");
     assert!(source.answer_challenge("t").unwrap().starts_with("sha256="));
     assert_eq!(hmac(None, Hash::Sha256, Encoding::Hex, "k").answer_challenge("t"), None);
