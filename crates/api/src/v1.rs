@@ -7,6 +7,7 @@
 
 pub(crate) mod access;
 pub(crate) mod body;
+mod brokers;
 mod control;
 pub(crate) mod document;
 pub(crate) mod etag;
@@ -17,10 +18,12 @@ pub(crate) mod page;
 pub(crate) mod problem;
 mod projects;
 mod published;
+mod quarantine;
 mod reference;
 mod repeats;
 pub(crate) mod reply;
 pub(crate) mod request;
+mod sources;
 pub(crate) mod version;
 
 use axum::Router;
@@ -31,8 +34,10 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use brokers::{Answering, Brokers, ReplayOutcome, Replays};
 pub use control::{Control, ControlSettings};
 pub use problem::Problem;
+pub use quarantine::advance_operations;
 pub use version::NEWEST;
 
 /// The largest body of a request.
@@ -76,7 +81,12 @@ pub fn api_document() -> OpenApi {
 
 /// Paths that nobody else serves.
 fn own_paths() -> OpenApiRouter<Control> {
-    OpenApiRouter::new().merge(projects::routes()).merge(features::routes()).merge(published::routes())
+    OpenApiRouter::new()
+        .merge(projects::routes())
+        .merge(features::routes())
+        .merge(published::routes())
+        .merge(sources::routes())
+        .merge(quarantine::routes())
 }
 
 /// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.

@@ -69,6 +69,8 @@ pub enum EventKind {
     Broadcast,
     /// A URL given with the event; registered as an endpoint when unknown.
     Dynamic,
+    /// The subscriptions of the HTTP source that received it. No producer can say it: it is what such a source makes.
+    Incoming,
 }
 
 impl EventKind {
@@ -80,6 +82,7 @@ impl EventKind {
             Self::Fanout => "fanout",
             Self::Broadcast => "broadcast",
             Self::Dynamic => "dynamic",
+            Self::Incoming => "incoming",
         }
     }
 }
@@ -104,6 +107,7 @@ impl FromStr for EventKind {
             "fanout" => Ok(Self::Fanout),
             "broadcast" => Ok(Self::Broadcast),
             "dynamic" => Ok(Self::Dynamic),
+            "incoming" => Ok(Self::Incoming),
             other => Err(UnknownKind(other.chars().take(64).collect())),
         }
     }
@@ -120,6 +124,8 @@ pub enum Target {
     Broadcast,
     /// The endpoint of a URL, derived with [`EndpointId::derive`] unless one was registered before.
     Dynamic(EndpointId),
+    /// The subscriptions of the event's source.
+    Incoming,
 }
 
 impl Target {
@@ -131,6 +137,7 @@ impl Target {
             Self::Fanout(_) => EventKind::Fanout,
             Self::Broadcast => EventKind::Broadcast,
             Self::Dynamic(_) => EventKind::Dynamic,
+            Self::Incoming => EventKind::Incoming,
         }
     }
 
@@ -139,7 +146,7 @@ impl Target {
     pub const fn endpoint(&self) -> Option<EndpointId> {
         match self {
             Self::Single(id) | Self::Dynamic(id) => Some(*id),
-            Self::Fanout(_) | Self::Broadcast => None,
+            Self::Fanout(_) | Self::Broadcast | Self::Incoming => None,
         }
     }
 

@@ -133,6 +133,8 @@ id! {
     OrganisationId,
     /// Id of a person.
     UserId,
+    /// Id of bulk work on quarantined messages.
+    OperationId,
     /// Id of a line of the audit log.
     AuditId,
     /// Id of a lane: deliveries of one subscription with one key, kept in order. Not of a time.

@@ -22,6 +22,7 @@
 //! | [`rate`] | rate limits |
 //! | [`breaker`] | when an endpoint's breaker opens and closes |
 //! | [`delivery`] | delivery states |
+//! | [`inbound`] | sources that receive webhooks: who is let in, and what an event is read from |
 //! | [`notice`] | what people are told of: meta events and alerts |
 //! | [`quarantine`] | why a message could not become an event |
 //! | [`ports`] | the narrow ports the pipeline needs from a store |
@@ -37,6 +38,7 @@ pub mod event;
 pub mod features;
 pub mod filter;
 pub mod ids;
+pub mod inbound;
 pub mod json;
 pub mod mapping;
 pub mod media;
@@ -58,7 +60,7 @@ pub use endpoint::{Endpoint, EndpointStatus};
 pub use event::{Event, EventKind, Headers};
 pub use ids::{
     ApiKeyId, AttemptId, AuditId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId,
-    OrganisationId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId, UserId,
+    OperationId, OrganisationId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId, UserId,
 };
 pub use mapping::Mapping;
 pub use notice::{Notice, NoticeKind};

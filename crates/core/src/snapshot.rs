@@ -186,8 +186,11 @@ impl Snapshot {
     ///   endpoint has none at all.
     /// - `fanout` makes one per matching subscription of each endpoint of the owner.
     /// - `broadcast` makes one per endpoint, by its matching subscription with the lowest id.
+    /// - `incoming` makes one per matching subscription of the event's source.
     /// - `dynamic` is like `single`, except that filters are not asked; the endpoint of a URL nobody registered
     ///   has to be added first ([`Self::with_dynamic`]).
+    ///
+    /// A subscription of a source matches the events of that source alone, whatever their kind.
     ///
     /// Sorted by endpoint for `fanout` and by subscription otherwise. The body is parsed at most once, and only
     /// when a filter asks about it or a key of an ordered subscription is in it; a body that is not JSON matches no
@@ -218,6 +221,7 @@ impl Snapshot {
                 })
                 .collect(),
             Target::Broadcast => self.of_all(index, event, &documents),
+            Target::Incoming => self.of_source(index, event, &documents),
         }
     }
 
@@ -244,8 +248,20 @@ impl Snapshot {
             .collect()
     }
 
+    fn of_source(&self, index: &ProjectIndex, event: &Event, documents: &Documents<'_>) -> Vec<Match> {
+        let Some(source) = event.source else { return Vec::new() };
+        wanting(index.subscriptions_of_source(source), event)
+            .filter(|subscription| documents.pass(subscription))
+            .filter_map(|subscription| {
+                let endpoint = self.endpoints.get(&subscription.endpoint)?;
+                Some(matched(endpoint, subscription, documents))
+            })
+            .collect()
+    }
+
     fn of_all(&self, index: &ProjectIndex, event: &Event, documents: &Documents<'_>) -> Vec<Match> {
         let mut candidates = index.subscribed_to(&event.event_type);
+        candidates.retain(|subscription| subscription.takes_from(event.source));
         candidates.sort_unstable_by_key(|subscription| subscription.id);
         candidates.dedup_by_key(|subscription| subscription.id);
         let mut served = HashSet::with_capacity(candidates.len());
@@ -268,7 +284,8 @@ fn wanting<'s>(
     event: &'s Event,
 ) -> impl Iterator<Item = &'s Arc<Subscription>> {
     subscriptions.iter().filter(|subscription| {
-        subscription.event_types.iter().any(|pattern| pattern.matches(&event.event_type))
+        subscription.takes_from(event.source)
+            && subscription.event_types.iter().any(|pattern| pattern.matches(&event.event_type))
     })
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::filter::FilterSet;
-use crate::ids::{EndpointId, ProjectId, SubscriptionId};
+use crate::ids::{EndpointId, ProjectId, SourceId, SubscriptionId};
 use crate::retry::RetrySchedule;
 
 pub use ordered::{OnExhausted, Ordered};
@@ -112,9 +112,17 @@ pub struct Subscription {
     pub retry: Option<RetrySchedule>,
     /// Whether its deliveries go out in order, and by what.
     pub ordered: Option<Ordered>,
+    /// The only source whose events it takes; `None` for all.
+    pub source: Option<SourceId>,
 }
 
 impl Subscription {
+    /// Whether it takes events of that source.
+    #[must_use]
+    pub fn takes_from(&self, source: Option<SourceId>) -> bool {
+        self.source.is_none() || self.source == source
+    }
+
     /// The filter to ask for an event of that type, if any.
     #[must_use]
     pub fn filter_for(&self, event_type: &str) -> Option<&FilterSet> {

@@ -15,6 +15,8 @@ mod serve;
 mod sources;
 mod table;
 
+pub(crate) use quarantine::Names;
+
 use anyhow::{Context, bail};
 use longshore_store::{Keys, Profile, Settings, Store};
 

@@ -1,5 +1,7 @@
 //! The control plane: the public API, on connections to Postgres of its own.
 
+use std::sync::Arc;
+
 use anyhow::{Context, anyhow};
 use axum::Router;
 use longshore_api::v1::{Control, ControlSettings, control_routes, unknown_path};
@@ -10,6 +12,7 @@ use crate::commands::open_control_store;
 use crate::config::Config;
 use crate::lifecycle::{Stage, Tasks};
 use crate::ops;
+use crate::replays::{self, BuiltIn, Replayer};
 
 /// The routes of the public API. Their connections are closed when the process ends.
 ///
@@ -29,6 +32,14 @@ pub(crate) async fn routes(tasks: &mut Tasks, config: &Config) -> anyhow::Result
     };
     let control = Control::new(store.clone(), hasher, settings);
     let control = control.map_err(|problem| anyhow!("`api.default_version`: {problem}"))?;
+    let control = control
+        .with_brokers(Arc::new(BuiltIn))
+        .with_replays(Arc::new(Replayer::new(store.clone(), config.clone())));
+    let (worker, soft) = (control.clone(), tasks.stop().soft.clone());
+    tasks.spawn("work on quarantined messages", Stage::Ingest, async move {
+        replays::work(&worker, soft).await;
+        Ok(())
+    });
     let hard = tasks.stop().hard.clone();
     tasks.spawn("public API's connections", Stage::Support, async move {
         hard.cancelled().await;

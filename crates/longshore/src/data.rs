@@ -26,6 +26,7 @@ use tracing::info;
 use crate::config::{Config, Inputs};
 use crate::egress;
 use crate::gate::ApiKeyGate;
+use crate::inbox::Inboxes;
 use crate::lifecycle::{Stage, Tasks};
 use crate::public_keys::public_keys_router;
 use crate::sources::declared::FileSource;
@@ -166,6 +167,7 @@ async fn start_http(
         hasher: store.api_key_hasher().await.context("cannot check API keys")?,
         clock: SystemClock,
     };
+    let inbox = Inboxes { intake: ingest.intake.clone(), config: resources.config.clone() };
     let http = HttpIngestConfig {
         max_in_flight: config.http.max_in_flight,
         max_in_flight_bytes: NonZeroUsize::new(config.http.max_in_flight_bytes.bytes())
@@ -175,7 +177,7 @@ async fn start_http(
         max_batch_bytes: config.http.batch_bytes.bytes(),
         api_version: HeaderValue::from_str(config.api.version()).context("`api.default_version`")?,
     };
-    let (router, source) = longshore_source_http::routes(http, Arc::new(gate));
+    let (router, source) = longshore_source_http::routes(http, Arc::new(gate), Arc::new(inbox));
     let beside = probe_router(health.clone())
         .merge(public_keys_router(resources.snapshot.clone(), SystemClock))
         .merge(egress_router(config.security.egress_ips.clone()));

@@ -29,12 +29,7 @@ impl<C: Clock> Gate for ApiKeyGate<C> {
         if key.project != project {
             return Err(Denied::Forbidden);
         }
-        let found = config.snapshot.project(project).ok_or(Denied::UnknownProject)?;
-        let rate = match found.settings.ingest_rate_limit {
-            Some(limit) => Some(self.intake.admit(project, limit).map(rate).map_err(limited)?),
-            None => None,
-        };
-        Ok(Admission { project: project.as_u128(), max_body_bytes: found.settings.max_payload_bytes, rate })
+        admit(&self.intake, &config, project)
     }
 
     fn spend(&self, admission: &Admission, events: usize) {
@@ -45,6 +40,19 @@ impl<C: Clock> Gate for ApiKeyGate<C> {
             self.intake.spend(project, limit, events);
         }
     }
+}
+
+/// What a project takes of whoever may send there.
+///
+/// # Errors
+/// [`Denied`]: it is gone, or has sent its limit.
+pub(crate) fn admit(intake: &Intake, config: &Config, project: ProjectId) -> Result<Admission, Denied> {
+    let found = config.snapshot.project(project).ok_or(Denied::UnknownProject)?;
+    let rate = match found.settings.ingest_rate_limit {
+        Some(limit) => Some(intake.admit(project, limit).map(rate).map_err(limited)?),
+        None => None,
+    };
+    Ok(Admission { project: project.as_u128(), max_body_bytes: found.settings.max_payload_bytes, rate })
 }
 
 const fn rate(standing: Standing) -> Rate {
@@ -82,6 +90,7 @@ mod tests {
             version: 1,
             snapshot: Arc::new(snapshot),
             sources: Vec::new(),
+            http_sources: HashMap::new(),
             api_keys: HashMap::from([(hasher.hash("good"), key)]),
         };
         let (_, config) = watch::channel(Arc::new(config));

@@ -18,6 +18,7 @@ const VERSION: HeaderName = HeaderName::from_static("x-convoy-version");
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const DUPLICATE: &str = "Duplicate event received, but will not be sent";
 
 /// What a request is answered with.
@@ -25,6 +26,7 @@ const DUPLICATE: &str = "Duplicate event received, but will not be sent";
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     body: Vec<u8>,
+    media_type: HeaderValue,
     retry_after: Option<u64>,
     /// A header that only this answer has.
     extra: Option<(HeaderName, HeaderValue)>,
@@ -66,6 +68,14 @@ impl Answer {
         Self::new(status, &Success { status: ok, message, data })
     }
 
+    /// `200` with a body of somebody's own; of no media type it is plain text.
+    pub(crate) fn verbatim(media_type: &str, body: &str) -> Self {
+        let given = HeaderValue::try_from(media_type).ok().filter(|_| !media_type.is_empty());
+        let media_type = given.unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8"));
+        let body = body.as_bytes().to_vec();
+        Self { status: StatusCode::OK, body, media_type, retry_after: None, extra: None, rate: None }
+    }
+
     /// The same, to be repeated after so many seconds.
     pub(crate) fn retry_after(self, seconds: Option<u64>) -> Self {
         Self { retry_after: seconds, ..self }
@@ -81,7 +91,7 @@ impl Answer {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, self.media_type);
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -112,7 +122,7 @@ impl Answer {
 
     fn new(status: StatusCode, envelope: &impl Serialize) -> Self {
         let body = serde_json::to_vec(envelope).expect("plain structs of texts and numbers always serialize");
-        Self { status, body, retry_after: None, extra: None, rate: None }
+        Self { status, body, media_type: JSON, retry_after: None, extra: None, rate: None }
     }
 }
 

@@ -50,6 +50,12 @@ pub enum Denied {
     /// There is no such project: `404`.
     #[error("project not found")]
     UnknownProject,
+    /// No source receives at this URL: `404`.
+    #[error("source not found")]
+    UnknownSource,
+    /// The source is switched off: `403`.
+    #[error("this source is switched off")]
+    Disabled,
     /// The project has sent its limit of events: `429`.
     #[error("exceeded rate limit")]
     Limited {

@@ -18,6 +18,7 @@ use crate::batch::{self, Format, ItemResult};
 use crate::body;
 use crate::config::HttpIngestConfig;
 use crate::gate::{Admission, Gate};
+use crate::inbox::Inbox;
 use crate::media::{self, Media};
 use crate::rejection::Rejection;
 use crate::slots::Held;
@@ -42,6 +43,7 @@ const LONGEST_KEY: usize = 255;
 pub(crate) struct Ingest {
     pub(crate) config: HttpIngestConfig,
     pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) intake: Intake,
 }
 
@@ -75,7 +77,7 @@ impl Ingest {
         let (body, held) = body::read(&self.intake, body, limit, beside, deadline).await?;
 
         let (reply, settled) = oneshot::channel();
-        let route = Route { project: admission.project, kind };
+        let route = Route { project: admission.project, kind, inbound: None };
         if let Some(slot) = held.into_slots().next() {
             self.intake.put(Queued { body, headers, key, route, reply: Reply::One(reply), slot });
         }
@@ -159,7 +161,7 @@ impl Ingest {
             return Err(Rejection::Full);
         }
         let (reply, mut settled) = mpsc::unbounded_channel();
-        let route = Route { project: admission.project, kind: BATCH };
+        let route = Route { project: admission.project, kind: BATCH, inbound: None };
         let Items { bodies, media, key } = items;
         let accepted = bodies.into_iter().enumerate().filter(|(index, _)| results[*index].is_none());
         for ((index, body), slot) in accepted.zip(held.into_slots()) {

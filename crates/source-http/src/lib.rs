@@ -1,7 +1,7 @@
 //! HTTP ingest as a source: a producer posts an event, and the acknowledgement *is* the response.
 //!
 //! What it is for: `POST /api/v1/projects/{project_id}/events` and its siblings `fanout`, `broadcast`,
-//! `dynamic` and `batch`. What it does not do: parse an event, know an API key, or store anything; bodies go to
+//! `dynamic` and `batch`, and the webhooks of others at `/ingest/{mask_id}` ([`Inbox`]), which are answered `200`. What it does not do: parse an event, know an API key, or store anything; bodies go to
 //! the pipeline as they came, and the [`Gate`] says who may send. Request headers go with CloudEvents alone: their
 //! attributes (`ce-…`), `content-type`, `traceparent` and `tracestate`; `Idempotency-Key` goes with every event, as what its
 //! producer calls it. Every answer has an `x-request-id` and the version of the API. Invariant: `201` is sent if and only if the
@@ -22,6 +22,7 @@ mod batch;
 mod body;
 mod config;
 mod gate;
+mod inbox;
 mod ingest;
 mod instruments;
 mod media;
@@ -34,5 +35,6 @@ mod ulid;
 
 pub use config::HttpIngestConfig;
 pub use gate::{Admission, Denied, Gate, Rate};
+pub use inbox::{Inbox, Letter, Letterbox, Opened};
 pub use router::routes;
 pub use source::HttpSource;

@@ -17,6 +17,11 @@ pub(crate) enum Rejection {
     NoRoute,
     #[error("this path does not take this method")]
     Method,
+    /// A webhook that is not verified, or that is no event. The contract's clients expect `400`.
+    #[error("{0}")]
+    Unbelieved(String),
+    #[error("this source answers no challenges")]
+    NoChallenge,
     #[error("`content-type` must be {0}")]
     MediaType(&'static str),
     #[error(
@@ -75,8 +80,10 @@ impl Rejection {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::Denied(Denied::Unauthenticated) => StatusCode::UNAUTHORIZED,
-            Self::Denied(Denied::Forbidden) => StatusCode::FORBIDDEN,
-            Self::Denied(Denied::UnknownProject) | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Denied(Denied::Forbidden | Denied::Disabled) => StatusCode::FORBIDDEN,
+            Self::Denied(Denied::UnknownProject | Denied::UnknownSource) | Self::NoRoute => {
+                StatusCode::NOT_FOUND
+            }
             Self::Denied(Denied::Limited { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType(_)
@@ -87,6 +94,8 @@ impl Rejection {
             Self::TooLarge(_) | Self::ItemTooLarge(_) | Self::TooMany(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotText(_)
             | Self::IdempotencyKey(_)
+            | Self::Unbelieved(_)
+            | Self::NoChallenge
             | Self::Empty
             | Self::NoBatch
             | Self::NoArray

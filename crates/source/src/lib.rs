@@ -131,7 +131,7 @@ pub use ack::{AckToken, Settled};
 pub use context::{Context, NextOffsets, NoWatermarks, Watermarks};
 pub use error::{ConfigError, SourceError};
 pub use in_flight::{Ages, Settlement, Settlements, Slots, Tracker, in_flight, in_flight_bytes};
-pub use message::{Headers, LogOffset, Message, Position, Receipt, Refusal, Route};
+pub use message::{Headers, Inbound, LogOffset, Message, Position, Receipt, Refusal, Route};
 pub use secret::Secret;
 pub use source::{Features, Source};
 pub use status::{Report, State, Status};

@@ -64,8 +64,23 @@ pub struct Route {
     /// The tenant, as the 128 bits of its id.
     pub project: u128,
     /// The event kind: `single`, `fanout`, `broadcast` or `dynamic`; or `batch`, when the body says it (key `kind`,
-    /// absent: `single`).
+    /// absent: `single`); or `incoming`, with `inbound`.
     pub kind: &'static str,
+    /// What a webhook of somebody else is read as; its body is the payload.
+    pub inbound: Option<Arc<Inbound>>,
+}
+
+/// What is known of a webhook that a source received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inbound {
+    /// The source, as the 128 bits of its id.
+    pub source: u128,
+    /// What happened.
+    pub event_type: String,
+    /// What a repeated request is recognised by.
+    pub idempotency_key: Option<String>,
+    /// The payload's media type; `None` for JSON.
+    pub content_type: Option<String>,
 }
 
 /// What is told to a producer that waits for its answer.

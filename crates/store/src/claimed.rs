@@ -84,6 +84,7 @@ fn target(kind: &str, endpoint: Option<Uuid>, owner: Option<String>) -> Result<T
         EventKind::Single => endpoint.map(|id| Target::Single(EndpointId::from_uuid(id))),
         EventKind::Fanout => owner.map(Target::Fanout),
         EventKind::Broadcast => Some(Target::Broadcast),
+        EventKind::Incoming => Some(Target::Incoming),
         EventKind::Dynamic => endpoint.map(|id| Target::Dynamic(EndpointId::from_uuid(id))),
     }
     .ok_or_else(|| bad_row("endpoint_id"))

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_core::inbound::HttpSource;
 use longshore_core::ports::{EventLog, StoreError};
 use longshore_core::{ProjectId, Secret, Snapshot, SourceId, Timestamp};
 use sqlx::PgConnection;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Store;
+use crate::control::HTTP;
 use crate::error::sort;
 use crate::rows;
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub snapshot: Arc<Snapshot>,
     /// Sources declared in the database.
     pub sources: Vec<SourceRecord>,
+    /// Sources that receive webhooks, by the end of their URL. They are among `sources` too.
+    pub http_sources: HashMap<String, Arc<HttpSourceRecord>>,
     /// API keys by their hash.
     pub api_keys: HashMap<[u8; 32], ApiKey>,
 }
@@ -61,6 +65,19 @@ pub struct SourceRecord {
     pub config: Secret<String>,
     /// How its messages become events: a JSON object, `{}` for the envelope.
     pub mapping: String,
+}
+
+/// A source that receives webhooks, understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSourceRecord {
+    /// Its id.
+    pub id: SourceId,
+    /// The tenant its events belong to.
+    pub project: ProjectId,
+    /// Whether it is switched off.
+    pub is_disabled: bool,
+    /// How it takes webhooks in.
+    pub http: HttpSource,
 }
 
 /// What an API key opens.
@@ -105,7 +122,8 @@ impl Store {
             .await
             .map_err(sort)?;
         let sources = sqlx::query!(
-            r#"SELECT project_id, id, name, kind, workers, is_disabled, sealed_config, mapping::text AS "mapping!"
+            r#"SELECT project_id, id, name, kind, workers, is_disabled, sealed_config, mapping::text AS "mapping!",
+                   mask_id
                FROM sources ORDER BY id"#
         )
         .fetch_all(&mut *transaction)
@@ -114,6 +132,7 @@ impl Store {
         transaction.commit().await.map_err(sort)?;
 
         let mut opened = Vec::with_capacity(sources.len());
+        let mut http_sources = HashMap::new();
         for row in sources {
             let fault =
                 |problem: &str| StoreError::Misconfigured(format!("sources row {}: {problem}", row.id));
@@ -121,6 +140,24 @@ impl Store {
                 .keys()
                 .open(&row.sealed_config, row.id.as_bytes())
                 .map_err(|error| fault(&error.to_string()))?;
+            let config =
+                Secret::new(String::from_utf8(config).map_err(|_| fault("its settings are not text"))?);
+            if row.kind == HTTP
+                && let Some(mask) = row.mask_id
+            {
+                // The parser's own words could quote a credential.
+                match serde_json::from_str(config.expose()) {
+                    Ok(http) => {
+                        let (id, project) =
+                            (SourceId::from_uuid(row.id), ProjectId::from_uuid(row.project_id));
+                        let record = HttpSourceRecord { id, project, is_disabled: row.is_disabled, http };
+                        http_sources.insert(mask, Arc::new(record));
+                    }
+                    Err(_) => {
+                        tracing::error!("sources row {}: its stored settings are not understood", row.id);
+                    }
+                }
+            }
             opened.push(SourceRecord {
                 id: SourceId::from_uuid(row.id),
                 project: ProjectId::from_uuid(row.project_id),
@@ -128,9 +165,7 @@ impl Store {
                 kind: row.kind,
                 workers: u16::try_from(row.workers).unwrap_or(1),
                 is_disabled: row.is_disabled,
-                config: Secret::new(
-                    String::from_utf8(config).map_err(|_| fault("its settings are not text"))?,
-                ),
+                config,
                 mapping: row.mapping,
             });
         }
@@ -143,6 +178,7 @@ impl Store {
             version,
             snapshot: Arc::new(Snapshot::new(projects, endpoints, subscriptions).at_version(version)),
             sources: opened,
+            http_sources,
             api_keys: api_keys.collect(),
         })
     }

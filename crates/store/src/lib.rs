@@ -72,7 +72,7 @@ pub use checkup::Checkup;
 pub use connect::{Profile, Settings, Store, connect};
 pub use directory::{Directory, NamedSource};
 pub use expiry::Reach;
-pub use feed::{ApiKey, Config, Feed, SourceRecord};
+pub use feed::{ApiKey, Config, Feed, HttpSourceRecord, SourceRecord};
 pub use quarantine::{
     QuarantineCount, QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineKey, QuarantinePage,
 };

@@ -13,7 +13,7 @@ use longshore_core::project::{Project, ProjectCredentials, ProjectSettings};
 use longshore_core::retry::RetrySchedule;
 use longshore_core::signature::SigningKey;
 use longshore_core::subscription::{Ordered, Subscription, TypePattern};
-use longshore_core::{EndpointId, ProjectId, Secret, SubscriptionId, Timestamp};
+use longshore_core::{EndpointId, ProjectId, Secret, SourceId, SubscriptionId, Timestamp};
 use rand::TryRngCore;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -125,7 +125,7 @@ pub(crate) async fn endpoints(
 /// Every subscription.
 pub(crate) async fn subscriptions(connection: &mut PgConnection) -> Result<Vec<Subscription>, StoreError> {
     let rows = sqlx::query!(
-        "SELECT project_id, id, endpoint_id, name, event_types, filters, retry, ordered FROM subscriptions"
+        "SELECT project_id, id, endpoint_id, name, event_types, filters, retry, ordered, source_id FROM subscriptions"
     )
     .fetch_all(connection)
     .await
@@ -164,6 +164,7 @@ pub(crate) async fn subscriptions(connection: &mut PgConnection) -> Result<Vec<S
                 filters: filters.map_err(|error| fault(error.to_string()))?,
                 retry,
                 ordered,
+                source: row.source_id.map(SourceId::from_uuid),
             })
         })
         .collect()

@@ -7,6 +7,7 @@ use longshore_core::RateLimit;
 use longshore_core::features::FeatureSwitches;
 use longshore_store::{ApiKeyHasher, Store};
 
+use super::brokers::{Brokers, Nothing, Replays};
 use super::limits::Limits;
 use super::published::Published;
 use super::version::ApiVersion;
@@ -43,7 +44,11 @@ impl Default for ControlSettings {
 
 /// What every handler has at hand; cheap to clone.
 #[derive(Clone)]
-pub struct Control(Arc<Inner>);
+pub struct Control {
+    inner: Arc<Inner>,
+    brokers: Arc<dyn Brokers>,
+    replays: Arc<dyn Replays>,
+}
 
 struct Inner {
     store: Store,
@@ -72,36 +77,57 @@ impl Control {
         };
         let limits = settings.rate_limit.map(Limits::new);
         let published = OnceLock::new();
-        Ok(Self(Arc::new(Inner { store, hasher, settings, default_version, limits, published })))
+        let inner = Arc::new(Inner { store, hasher, settings, default_version, limits, published });
+        Ok(Self { inner, brokers: Arc::new(Nothing), replays: Arc::new(Nothing) })
+    }
+
+    /// With the brokers that are built in.
+    #[must_use]
+    pub fn with_brokers(self, brokers: Arc<dyn Brokers>) -> Self {
+        Self { brokers, ..self }
+    }
+
+    /// With somebody who replays quarantined messages.
+    #[must_use]
+    pub fn with_replays(self, replays: Arc<dyn Replays>) -> Self {
+        Self { replays, ..self }
+    }
+
+    pub(crate) fn brokers(&self) -> &dyn Brokers {
+        &*self.brokers
+    }
+
+    pub(crate) fn replays(&self) -> &dyn Replays {
+        &*self.replays
     }
 
     pub(crate) fn store(&self) -> &Store {
-        &self.0.store
+        &self.inner.store
     }
 
     pub(crate) fn hasher(&self) -> &ApiKeyHasher {
-        &self.0.hasher
+        &self.inner.hasher
     }
 
     pub(crate) fn settings(&self) -> &ControlSettings {
-        &self.0.settings
+        &self.inner.settings
     }
 
     pub(crate) fn limits(&self) -> Option<&Limits> {
-        self.0.limits.as_ref()
+        self.inner.limits.as_ref()
     }
 
     /// What of the document is served, for people and programs.
     pub(crate) fn published(&self) -> Option<&Published> {
-        self.0.published.get()
+        self.inner.published.get()
     }
 
     /// Publishes the document; the first one counts.
     pub(crate) fn publish(&self, published: Published) {
-        let _ = self.0.published.set(published);
+        let _ = self.inner.published.set(published);
     }
 
     pub(crate) fn default_version(&self) -> ApiVersion {
-        self.0.default_version
+        self.inner.default_version
     }
 }

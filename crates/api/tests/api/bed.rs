@@ -26,6 +26,7 @@ const MASTER: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 pub(crate) struct Bed {
     pub(crate) database: TestDatabase,
     pub(crate) store: Store,
+    pub(crate) control: Control,
     pub(crate) sql: PgPool,
     router: axum::Router,
     hasher: ApiKeyHasher,
@@ -74,8 +75,9 @@ impl Bed {
         let hasher = store.api_key_hasher().await.unwrap();
         let settings = ControlSettings { public_url: "https://longshore.test".to_owned(), ..settings };
         let control = Control::new(store.clone(), hasher.clone(), settings).unwrap();
-        let router = control_routes(control).router;
-        let bed = Self { database, store, sql, router, hasher };
+        let control = crate::brokers::with_fakes(control);
+        let router = control_routes(control.clone()).router;
+        let bed = Self { database, store, control, sql, router, hasher };
         bed.populate().await;
         bed
     }

@@ -4,8 +4,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod bed;
+mod brokers;
 mod credentials;
 mod document;
 mod features;
 mod frame;
 mod projects;
+mod quarantine;
+mod sources;

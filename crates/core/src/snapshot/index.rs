@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::endpoint::Endpoint;
-use crate::ids::{EndpointId, SubscriptionId};
+use crate::ids::{EndpointId, SourceId, SubscriptionId};
 use crate::subscription::{Subscription, TypePattern};
 
 /// The indexes of one project.
@@ -19,6 +19,7 @@ pub(super) struct ProjectIndex {
     /// Keyed by the prefix with its dot at the end.
     by_prefix: HashMap<String, Vec<Arc<Subscription>>>,
     to_all: Vec<Arc<Subscription>>,
+    by_source: HashMap<SourceId, Vec<Arc<Subscription>>>,
 }
 
 impl ProjectIndex {
@@ -35,6 +36,9 @@ impl ProjectIndex {
 
     pub(super) fn add_subscription(&mut self, subscription: &Arc<Subscription>) {
         insert(self.by_endpoint.entry(subscription.endpoint).or_default(), subscription);
+        if let Some(source) = subscription.source {
+            insert(self.by_source.entry(source).or_default(), subscription);
+        }
         for pattern in &subscription.event_types {
             insert(
                 match pattern {
@@ -59,6 +63,11 @@ impl ProjectIndex {
     /// The subscriptions of an endpoint, whatever their event types.
     pub(super) fn subscriptions_of(&self, endpoint: EndpointId) -> &[Arc<Subscription>] {
         self.by_endpoint.get(&endpoint).map_or(&[], Vec::as_slice)
+    }
+
+    /// The subscriptions of a source, whatever their event types.
+    pub(super) fn subscriptions_of_source(&self, source: SourceId) -> &[Arc<Subscription>] {
+        self.by_source.get(&source).map_or(&[], Vec::as_slice)
     }
 
     /// The subscriptions with a pattern that matches the type, in no order; once per pattern.

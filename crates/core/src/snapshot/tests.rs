@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::endpoint::EndpointStatus;
 use crate::event::Headers;
 use crate::filter::FilterSet;
-use crate::ids::EventId;
+use crate::ids::{EventId, SourceId};
 use crate::project::ProjectSettings;
 use crate::subscription::TypePattern;
 
@@ -46,6 +46,7 @@ fn subscription(id: u128, endpoint: u128, types: &[&str]) -> Subscription {
         filters: Vec::new(),
         retry: None,
         ordered: None,
+        source: None,
     }
 }
 
@@ -362,7 +363,32 @@ fn naive(endpoints: &[Endpoint], subscriptions: &[Subscription], event: &Event) 
             let mut served = BTreeSet::new();
             hits.into_iter().filter(|(endpoint, _)| served.insert(*endpoint)).map(plain).collect()
         }
+        Target::Incoming => Vec::new(),
     }
+}
+
+#[test]
+fn a_subscription_of_a_source_takes_its_events_alone() {
+    let source = |id: u128| Some(SourceId::from_u128(id));
+    let bound = |id: u128, to: u128| Subscription { source: source(to), ..subscription(id, id % 10, &["*"]) };
+    let snapshot = Snapshot::new(
+        vec![Project::new(PROJECT, String::new())],
+        vec![endpoint(1, PROJECT, Some("o")), endpoint(2, PROJECT, Some("o"))],
+        vec![bound(11, 7), bound(21, 7), bound(12, 8), subscription(22, 2, &["*"])],
+    );
+    let of = |target: Target, from: Option<SourceId>| {
+        let event = Event { source: from, ..event(target, "a") };
+        snapshot.matches(&event).iter().map(|found| found.subscription.unwrap().as_u128()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(of(Target::Incoming, source(7)), [11, 21]);
+    assert_eq!(of(Target::Incoming, source(8)), [12]);
+    assert!(of(Target::Incoming, source(9)).is_empty());
+    assert!(of(Target::Incoming, None).is_empty());
+    // From elsewhere, and from a broker's source that has subscriptions of its own.
+    assert_eq!(of(Target::Broadcast, None), [22]);
+    assert_eq!(of(Target::Broadcast, source(8)), [12]);
+    assert_eq!(of(Target::Fanout("o".to_owned()), source(7)), [11, 21, 22]);
 }
 
 fn any_pattern() -> impl Strategy<Value = &'static str> {

@@ -14,7 +14,7 @@ use crate::cli::{QuarantineCommand, QuarantineFilterArgs, QuarantineListArgs, Qu
 use crate::commands::{open_schema, open_store, require_schema};
 use crate::config::Config;
 use crate::failure::say;
-use names::Names;
+pub(crate) use names::Names;
 
 /// Rows read at once.
 const PAGE: u32 = 1_000;

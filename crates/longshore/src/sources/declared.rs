@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use longshore_core::{Mapping, ProjectId, SourceId, ids};
+use longshore_store::control::HTTP;
 use longshore_store::{Config as Resources, SourceRecord};
 
 use super::broker::Broker;
@@ -105,7 +106,8 @@ pub(crate) fn declarations(file: &[FileSource], resources: &Resources) -> Declar
         };
         all.add(declared_id(project, &source.name), source.workers, &declared);
     }
-    for record in &resources.sources {
+    // What receives webhooks has no consumers.
+    for record in resources.sources.iter().filter(|record| record.kind != HTTP) {
         let (broker, mapping) = match stored_mapping(record) {
             Ok(mapping) => (stored_broker(record), mapping),
             Err(problem) => (Err(problem), Mapping::default()),

@@ -10,6 +10,7 @@ mod keys;
 mod notices;
 mod planes;
 mod rolling;
+mod sources;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -4,12 +4,12 @@
 //! mapping says, the contract's envelope; and a body that is none of these but says that it is a CloudEvent.
 
 use bytes::Bytes;
-use longshore_core::event::{Event, EventKind, Headers as EventHeaders};
+use longshore_core::event::{Event, EventKind, Headers as EventHeaders, Target};
 use longshore_core::mapping::CloudEvents;
 use longshore_core::ports::{DynamicEndpoint, Identity};
 use longshore_core::quarantine::Reason;
-use longshore_core::{IdGenerator, Mapping, ProjectId, Snapshot, Timestamp, json};
-use longshore_source::Message;
+use longshore_core::{IdGenerator, Mapping, ProjectId, Snapshot, SourceId, Timestamp, json};
+use longshore_source::{Inbound, Message};
 
 use super::cloudevents::{self, Mode};
 use super::envelope::{Body, Envelope};
@@ -55,6 +55,9 @@ pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, 
             problem: format!("the body has {} bytes, the project's limit is {limit}", message.body.len()),
         });
     }
+    if let Some(inbound) = message.route.as_ref().and_then(|route| route.inbound.as_ref()) {
+        return received(message, inbound, project, context);
+    }
     let fields = read(message, &context.origin.mapping.borrow())?;
     let idempotency_key = match fields.idempotency_key {
         None if message.route.is_some() => named_by_producer(message)?,
@@ -91,6 +94,38 @@ pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, 
         attributes: fields.attributes,
     };
     Ok(Draft { event, identity, registration })
+}
+
+/// A webhook that one of the project's own sources received: what it is was read when it was verified.
+fn received(
+    message: &Message,
+    inbound: &Inbound,
+    project: ProjectId,
+    context: &Context<'_>,
+) -> Result<Draft, Undecodable> {
+    let body = match &inbound.content_type {
+        None => json::compact(message.body.clone()),
+        Some(_) => message.body.clone(),
+    };
+    let content_type = inbound.content_type.as_deref();
+    let content_type = content_type.map(|text| mapped::media_type("content-type", text)).transpose()?;
+    let event = Event {
+        // Nobody redelivers a request; repeating it is what idempotency keys are for.
+        id: context.ids.event(context.now),
+        project,
+        source: Some(SourceId::from_u128(inbound.source)),
+        target: Target::Incoming,
+        event_type: checked("event_type", inbound.event_type.clone())?,
+        body: detached(body, &message.body),
+        headers: message.headers.iter().cloned().collect(),
+        idempotency_key: inbound.idempotency_key.clone(),
+        received_at: context.now,
+        ordering_key: None,
+        occurred_at: None,
+        content_type,
+        attributes: None,
+    };
+    Ok(Draft { event, identity: Identity::Id, registration: None })
 }
 
 fn project_of(message: &Message, context: &Context<'_>) -> Result<ProjectId, Undecodable> {

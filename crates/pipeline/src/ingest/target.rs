@@ -39,6 +39,11 @@ pub(super) fn resolve(
             None => Err(Undecodable::field(names.owner, "is required: the owner of the endpoints")),
         },
         EventKind::Broadcast => Ok((Target::Broadcast, None)),
+        EventKind::Incoming => Err(Undecodable {
+            reason: Reason::UnknownKind,
+            field: "kind".into(),
+            problem: "no producer can say `incoming`: say single, fanout or broadcast".to_owned(),
+        }),
         EventKind::Dynamic => match dynamic {
             Some(dynamic) => register(&dynamic, project, context),
             None => Err(Undecodable {

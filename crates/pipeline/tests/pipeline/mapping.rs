@@ -53,6 +53,7 @@ fn subscription(id: u128, endpoint: EndpointId, body: Option<&Value>) -> Subscri
         filters: filters.into_iter().collect(),
         retry: None,
         ordered: None,
+        source: None,
     }
 }
 

@@ -28,6 +28,7 @@ fn subscription(ordered: Option<OnExhausted>) -> Subscription {
         filters: Vec::new(),
         retry: None,
         ordered: ordered.map(|policy| Ordered::new("body:k".parse().unwrap(), policy).unwrap()),
+        source: None,
     }
 }
 

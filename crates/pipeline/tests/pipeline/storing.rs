@@ -328,7 +328,7 @@ impl Producer {
             body: body.to_owned().into(),
             headers: Vec::new(),
             position: Position::default(),
-            route: Some(Route { project: PROJECT.as_u128(), kind }),
+            route: Some(Route { project: PROJECT.as_u128(), kind, inbound: None }),
             redelivered: false,
             attempt: None,
             tombstone: false,

@@ -36,7 +36,7 @@ async fn an_array_is_stored_item_by_item_and_answered_once() {
     let messages = items(&mut server, 2).await;
     assert_eq!(bodies(&messages), [&br#"{"kind":"fanout", "data":1.0}"#[..], br#"{"data":2}"#]);
     for message in &messages {
-        assert_eq!(message.route, Some(Route { project: PROJECT, kind: "batch" }));
+        assert_eq!(message.route, Some(Route { project: PROJECT, kind: "batch", inbound: None }));
     }
     let mut messages = messages.into_iter();
     messages.next().unwrap().ack.ack(Receipt { event: EVENT, duplicate: false });

@@ -214,7 +214,7 @@ async fn a_batch_is_an_array_of_structured_events() {
         let bodies: Vec<_> = messages.iter().map(|message| &message.body[..]).collect();
         assert_eq!(bodies, [&br#"{"id":"1"}"#[..], br#"{"id": 2}"#]);
         for message in &messages {
-            assert_eq!(message.route, Some(Route { project: PROJECT, kind: "batch" }));
+            assert_eq!(message.route, Some(Route { project: PROJECT, kind: "batch", inbound: None }));
             assert_eq!(message.headers, pairs(&["content-type: application/cloudevents+json"]));
         }
         let mut messages = messages.into_iter();

@@ -14,3 +14,5 @@ mod metrics;
 mod single;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod webhooks;

@@ -26,7 +26,7 @@ async fn each_route_says_its_kind_and_answers_in_the_contracts_words() {
 
         let received = server.one().await;
         assert_eq!(received.body, "{ \"any\": 1.0 }");
-        assert_eq!(received.route, Some(Route { project: PROJECT, kind }));
+        assert_eq!(received.route, Some(Route { project: PROJECT, kind, inbound: None }));
         assert_eq!((received.headers, received.position), (Headers::new(), Position::default()));
         assert_eq!((received.redelivered, received.attempt), (false, None));
         received.ack.ack(Receipt { event: EVENT, duplicate: false });

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use longshore_source::{Message, Receipt, Source as _};
-use longshore_source_http::{Admission, Denied, Gate, HttpIngestConfig, HttpSource, Rate, routes};
+use bytes::Bytes;
+use longshore_source::{Inbound, Message, Receipt, Source as _};
+use longshore_source_http::{
+    Admission, Denied, Gate, HttpIngestConfig, HttpSource, Inbox, Letter, Letterbox, Opened, Rate, routes,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -43,6 +46,45 @@ impl Gate for TestGate {
     }
 }
 
+/// One source, `open`, that believes whom sends `x-key: good`; and one that is switched off.
+struct TestInbox;
+
+struct TestLetterbox;
+
+impl Inbox for TestInbox {
+    fn open(&self, mask: &str) -> Result<Opened, Denied> {
+        let admission = Admission { project: PROJECT, max_body_bytes: BODY_LIMIT, rate: None };
+        self.find(mask).map(|source| Opened { admission, source })
+    }
+
+    fn find(&self, mask: &str) -> Result<Arc<dyn Letterbox>, Denied> {
+        match mask {
+            "open" => Ok(Arc::new(TestLetterbox)),
+            "closed" => Err(Denied::Disabled),
+            _ => Err(Denied::UnknownSource),
+        }
+    }
+}
+
+impl Letterbox for TestLetterbox {
+    fn receive(&self, headers: &[(String, String)], query: &str, body: &Bytes) -> Result<Letter, String> {
+        if !headers.contains(&("x-key".to_owned(), "good".to_owned())) {
+            return Err("not verified".to_owned());
+        }
+        let inbound =
+            Inbound { source: 7, event_type: query.to_owned(), idempotency_key: None, content_type: None };
+        Ok(Letter { body: body.clone(), headers: headers.to_vec(), inbound })
+    }
+
+    fn answer(&self) -> Option<(&str, &str)> {
+        None
+    }
+
+    fn challenge(&self, query: &str) -> Option<String> {
+        query.strip_prefix("crc_token=").map(str::to_owned)
+    }
+}
+
 /// A served router and the source behind it.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -63,7 +105,7 @@ pub(crate) async fn serve(config: HttpIngestConfig) -> Server {
 
 /// The routes merged with those of `other`.
 pub(crate) async fn serve_with(config: HttpIngestConfig, other: Router) -> Server {
-    let (router, source) = routes(config, Arc::new(TestGate));
+    let (router, source) = routes(config, Arc::new(TestGate), Arc::new(TestInbox));
     let router = other.merge(router);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

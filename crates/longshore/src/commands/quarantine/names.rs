@@ -13,16 +13,16 @@ use crate::config::Config;
 use crate::sources::declared::{declared_id, kind};
 
 /// Projects and declared sources.
-pub(super) struct Names {
+pub(crate) struct Names {
     projects: HashMap<ProjectId, String>,
     sources: HashMap<SourceId, NamedSource>,
     /// Which URLs `dynamic` events may name.
-    pub(super) rules: EgressRules,
+    pub(crate) rules: EgressRules,
 }
 
 impl Names {
     /// Reads the database's, and adds the configuration's.
-    pub(super) async fn load(store: &Store, config: &Config) -> anyhow::Result<Self> {
+    pub(crate) async fn load(store: &Store, config: &Config) -> anyhow::Result<Self> {
         let directory = store.directory().await.context("cannot read projects and sources")?;
         let mut sources: HashMap<SourceId, NamedSource> =
             directory.sources.into_iter().map(|source| (source.id, source)).collect();
@@ -73,7 +73,7 @@ impl Names {
     }
 
     /// What decodes the messages of a source: the one place where a replay learns how a source is declared now.
-    pub(super) fn origin(&self, id: SourceId) -> anyhow::Result<Origin> {
+    pub(crate) fn origin(&self, id: SourceId) -> anyhow::Result<Origin> {
         let source = self.sources.get(&id).ok_or_else(|| {
             anyhow!("its source {id} is not declared any more: nothing says how to decode it")
         })?;

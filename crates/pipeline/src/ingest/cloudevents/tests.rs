@@ -66,7 +66,7 @@ fn the_same_event_is_the_same_row_whatever_carries_it() {
                 *value = decorate(value);
             }
         }
-        message.route = Some(Route { project: PROJECT.as_u128(), kind: "fanout" });
+        message.route = Some(Route { project: PROJECT.as_u128(), kind: "fanout", inbound: None });
         message
     };
     let rows = [
@@ -253,7 +253,7 @@ fn a_fault_names_its_attribute_and_quotes_nothing() {
         |name: &'static str, value: &'static str| message(&[&carriers[..], &[(name, value)]].concat(), "1");
     let encoded = |value: &'static str| {
         let mut message = also("ce-subject", value);
-        message.route = Some(Route { project: PROJECT.as_u128(), kind: "broadcast" });
+        message.route = Some(Route { project: PROJECT.as_u128(), kind: "broadcast", inbound: None });
         message
     };
     let rows = [

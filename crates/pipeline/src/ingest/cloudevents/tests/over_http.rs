@@ -4,7 +4,7 @@ use super::*;
 
 /// As the routes of HTTP ingest hand it over.
 fn over_http(kind: &'static str, said: &[(&str, &str)], body: impl Into<Bytes>) -> Message {
-    Message { route: Some(Route { project: PROJECT.as_u128(), kind }), ..message(said, body) }
+    Message { route: Some(Route { project: PROJECT.as_u128(), kind, inbound: None }), ..message(said, body) }
 }
 
 #[test]

@@ -78,7 +78,7 @@ proptest! {
         let mut message = message(&[], body);
         message.headers = said;
         message.tombstone = is_tombstone;
-        message.route = is_http.then(|| Route { project: PROJECT.as_u128(), kind: "broadcast" });
+        message.route = is_http.then(|| Route { project: PROJECT.as_u128(), kind: "broadcast", inbound: None });
         if let Ok(event) = event(&message, Mapping::default())
             && let Some(attributes) = event.attributes
         {

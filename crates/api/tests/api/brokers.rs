@@ -1,0 +1,49 @@
+//! Brokers and replays as the tests want them.
+
+use std::sync::Arc;
+
+use longshore_api::v1::{Answering, Brokers, Control, ReplayOutcome, Replays};
+use longshore_core::ports::StoreError;
+use longshore_core::quarantine::Reason;
+use longshore_core::{EventId, Mapping, ProjectId, QuarantineId};
+use serde_json::Value;
+
+/// Takes every setting but `refused`; a broker with anything named `missing` is not there.
+struct Fake;
+
+impl Brokers for Fake {
+    fn parse(&self, _: &str, settings: &Value) -> Result<(), String> {
+        if settings.get("refused").is_some() { Err("unknown field `refused`".to_owned()) } else { Ok(()) }
+    }
+
+    fn check<'a>(&'a self, _: &'a str, settings: &'a Value) -> Answering<'a, Result<Vec<String>, String>> {
+        let is_missing = settings.to_string().contains("missing");
+        Box::pin(async move {
+            if is_missing {
+                Err("there is no such thing".to_owned())
+            } else {
+                Ok(vec!["works, but".to_owned()])
+            }
+        })
+    }
+}
+
+/// Ids that end in an even bit become events; with a mapping all do.
+impl Replays for Fake {
+    fn replay<'a>(
+        &'a self,
+        _: ProjectId,
+        ids: &'a [QuarantineId],
+        mapping: Option<&'a Mapping>,
+    ) -> Answering<'a, Result<Vec<(QuarantineId, ReplayOutcome)>, StoreError>> {
+        let outcome = move |id: &QuarantineId| match id.as_u128().is_multiple_of(2) || mapping.is_some() {
+            true => (*id, ReplayOutcome::Stored(EventId::from_u128(id.as_u128()))),
+            false => (*id, ReplayOutcome::Faulty(Reason::InvalidField, "still wrong".to_owned())),
+        };
+        Box::pin(async move { Ok(ids.iter().map(outcome).collect()) })
+    }
+}
+
+pub(crate) fn with_fakes(control: Control) -> Control {
+    control.with_brokers(Arc::new(Fake)).with_replays(Arc::new(Fake))
+}
