@@ -285,8 +285,11 @@ fn a_producers_key_counts_where_the_body_has_none() {
     let of = |has_route: bool, body: &str| {
         let mut sent = message(&[], body.to_owned());
         sent.position.message_id = Some("from-header".to_owned());
-        sent.route =
-            has_route.then(|| longshore_source::Route { project: PROJECT.as_u128(), kind: "single" });
+        sent.route = has_route.then(|| longshore_source::Route {
+            project: PROJECT.as_u128(),
+            kind: "single",
+            inbound: None,
+        });
         event(&sent, Mapping::default()).unwrap().idempotency_key
     };
     let without = format!(r#"{{"event_type":"a","endpoint_id":"{ENDPOINT}","data":1}}"#);
