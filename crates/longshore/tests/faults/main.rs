@@ -15,6 +15,7 @@
 
 mod bare;
 mod brokers;
+mod changes;
 mod credentials;
 mod flood;
 mod following;

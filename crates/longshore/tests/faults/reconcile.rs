@@ -21,11 +21,15 @@ use crate::stage::{PATIENCE, PROJECT, Stage};
 const PROMISE: Duration = Duration::from_secs(2);
 const RATE: u64 = 200;
 const POLL: Duration = Duration::from_millis(20);
-const EVENTS: &str = "SELECT count(*) FROM events";
-const MAPPED: &str = "SELECT count(*) FROM events WHERE event_type = 'mapped'";
+pub(crate) const EVENTS: &str = "SELECT count(*) FROM events";
+pub(crate) const MAPPED: &str = "SELECT count(*) FROM events WHERE event_type = 'mapped'";
 
 /// Waits for the effect of a change made at `since`, which must come within the promise.
-async fn takes_effect<F: Future<Output = bool>>(what: &str, since: Instant, mut is_so: impl FnMut() -> F) {
+pub(crate) async fn takes_effect<F: Future<Output = bool>>(
+    what: &str,
+    since: Instant,
+    mut is_so: impl FnMut() -> F,
+) {
     while !is_so().await {
         assert!(since.elapsed() < PATIENCE, "{what}: no effect");
         sleep(POLL).await; // neither a broker nor a database gives a signal
@@ -43,11 +47,11 @@ async fn consumers(rabbit: &Rabbit, queue: &str) -> u32 {
 }
 
 /// How often a consumer has begun.
-fn begun(gateway: &Gateway) -> usize {
+pub(crate) fn begun(gateway: &Gateway) -> usize {
     gateway.log().matches("\"message\":\"consuming\"").count()
 }
 
-fn receiver(stage: &Stage) -> String {
+pub(crate) fn receiver(stage: &Stage) -> String {
     let url = stage.receiver.url("/hook");
     format!(
         "projects:\n  - name: shop\n    id: {PROJECT}\n    endpoints: [{{name: e, url: '{url}', secret: s-one}}]\n    \
@@ -61,18 +65,11 @@ async fn apply(stage: &Stage, queue: &str, keys: &str) -> Instant {
     let source = format!(
         "    sources:\n      - {{name: q, kind: rabbitmq, rabbitmq: {{urls: ['{url}'], queue: {queue}}}{keys}}}\n"
     );
-    apply_text(stage, &(receiver(stage) + &source)).await;
+    stage.apply_text(&(receiver(stage) + &source)).await;
     Instant::now()
 }
 
-async fn apply_text(stage: &Stage, text: &str) {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("resources.yaml");
-    fs::write(&path, text).unwrap();
-    stage.setup().run_ok(["apply", "-f", path.to_str().unwrap()]).await;
-}
-
-const MAPPING: &str = ", mapping: {event_type: 'const:mapped', data: 'body:data'}";
+pub(crate) const MAPPING: &str = ", mapping: {event_type: 'const:mapped', data: 'body:data'}";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_change_of_a_stored_source_is_in_effect_within_two_seconds() {
@@ -170,7 +167,7 @@ async fn every_change_of_the_configuration_file_is_in_effect_within_two_seconds(
     let file = Mounted { dir, amqp_url, queue: queue.to_owned() };
     file.write("password", "one\n");
     file.declare("");
-    apply_text(&stage, &receiver(&stage)).await;
+    stage.apply_text(&receiver(&stage)).await;
     let mut gateway =
         stage.setup().env("LONGSHORE_CONFIG", file.path("longshore.toml").to_str().unwrap()).start().await;
     let load = Load::start(&stage.queue, RATE, broadcast);
