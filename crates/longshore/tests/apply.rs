@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[expect(dead_code, reason = "each test binary uses a part")]
 mod support;
 
 use support::{Database, Output, longshore};

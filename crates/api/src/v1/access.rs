@@ -20,7 +20,7 @@ use super::features::Guarded;
 use super::problem::Problem;
 use super::request::RequestId;
 use super::unknown_path;
-use super::version::{ApiVersion, VERSIONS, VersionSlot};
+use super::version::{ApiVersion, VERSIONS};
 
 /// Whoever presents a key.
 #[derive(Clone, Debug)]
@@ -48,8 +48,6 @@ pub(crate) struct InProject<P> {
     pub(crate) project: ProjectRecord,
     /// Who asks.
     pub(crate) caller: Caller,
-    /// The version of the API that the answer is to have.
-    pub(crate) version: ApiVersion,
     permission: PhantomData<P>,
 }
 
@@ -181,8 +179,8 @@ impl<P: Permission> FromRequestParts<Control> for InProject<P> {
                 return Err(unknown_path().await);
             }
         }
-        let version = version_of(parts, control, Some(&project))?;
-        Ok(Self { project, caller, version, permission: PhantomData })
+        version_of(parts, control, Some(&project))?;
+        Ok(Self { project, caller, permission: PhantomData })
     }
 }
 
@@ -195,7 +193,7 @@ async fn project_of_path(parts: &mut Parts, control: &Control) -> Result<Option<
     Ok(named.and_then(|(_, text)| text.parse().ok()))
 }
 
-/// The version of the API that a request gets, noted for its body and its answer.
+/// The version of the API that a request gets.
 ///
 /// # Errors
 /// `400`: it names one that was never published.
@@ -218,8 +216,5 @@ pub(crate) fn version_of(
             .and_then(|date| ApiVersion::parse(&date.to_string()))
             .unwrap_or(control.default_version()),
     };
-    if let Some(slot) = parts.extensions.get::<VersionSlot>() {
-        slot.set(version);
-    }
     Ok(version)
 }

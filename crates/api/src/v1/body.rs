@@ -8,16 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::Problem;
-use super::version::{Shape, VersionSlot, upgrade};
 
 /// A NUL character as JSON writes it.
 const NUL: &[u8] = b"\\u0000";
 
 /// What a request's body may be decoded into.
-pub(crate) trait Body: DeserializeOwned {
-    /// The shape that older versions of the API had otherwise.
-    const SHAPE: Option<Shape> = None;
-}
+pub(crate) trait Body: DeserializeOwned {}
 
 impl<T: Body> Body for Vec<T> {}
 
@@ -34,19 +30,11 @@ impl<S: Send + Sync, T: Body> FromRequest<S> for JsonBody<T> {
             let message = "send JSON, with the header `Content-Type: application/json`";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
-        let version = request.extensions().get::<VersionSlot>().map(VersionSlot::get).unwrap_or_default();
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|error| Problem::new(error.status(), format!("the body: {}", error.body_text())))?;
         refuse_nul(&bytes)?;
-        match T::SHAPE {
-            Some(shape) if version.is_older() => {
-                let mut value: Value = decode(&bytes)?;
-                upgrade(shape, version, &mut value)?;
-                decode(value.to_string().as_bytes()).map(Self)
-            }
-            _ => decode(&bytes).map(Self),
-        }
+        decode(&bytes).map(Self)
     }
 }
 

@@ -10,7 +10,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::etag;
-use super::version::Shape;
 
 /// The body of every success.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,13 +65,12 @@ pub(crate) struct Reply<T> {
     message: String,
     data: T,
     etag: Option<Timestamp>,
-    shape: Option<Shape>,
 }
 
 impl<T> Reply<T> {
     /// `200`
     pub(crate) fn ok(message: impl Into<String>, data: T) -> Self {
-        Self { status: StatusCode::OK, message: message.into(), data, etag: None, shape: None }
+        Self { status: StatusCode::OK, message: message.into(), data, etag: None }
     }
 
     /// `201`
@@ -88,11 +86,6 @@ impl<T> Reply<T> {
     /// With the `ETag` of something that was changed last at that instant.
     pub(crate) fn tagged(self, updated_at: Timestamp) -> Self {
         Self { etag: Some(updated_at), ..self }
-    }
-
-    /// `data` has a shape that older versions of the API had otherwise.
-    pub(crate) fn shaped(self, shape: Shape) -> Self {
-        Self { shape: Some(shape), ..self }
     }
 }
 
@@ -118,9 +111,6 @@ impl<T: Serialize> IntoResponse for Reply<T> {
         let mut response = (self.status, Json(envelope)).into_response();
         if let Some(tag) = self.etag.and_then(|at| HeaderValue::from_str(&etag::of(at)).ok()) {
             response.headers_mut().insert(ETAG, tag);
-        }
-        if let Some(shape) = self.shape {
-            response.extensions_mut().insert(shape);
         }
         response
     }

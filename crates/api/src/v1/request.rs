@@ -1,21 +1,17 @@
-//! What all requests have in common: an id, a version, an answer in its shape.
+//! What all requests have in common: an id, a version.
 
-use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, StatusCode};
 use longshore_core::{Clock, EventId, IdGenerator, SystemClock};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::Value;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::control::Control;
 use super::problem::Problem;
-use super::version::{Shape, VersionSlot, downgrade};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const VERSION: HeaderName = HeaderName::from_static("x-convoy-version");
@@ -31,9 +27,7 @@ pub(crate) struct RequestId(pub(crate) String);
 /// Gives every request its id, and every answer the id and the version.
 pub(crate) async fn frame(State(control): State<Control>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers().get(&REQUEST_ID));
-    let slot = VersionSlot::default();
     request.extensions_mut().insert(RequestId(id.clone()));
-    request.extensions_mut().insert(slot.clone());
     // Postgres holds no NUL, so nothing that is asked for has one.
     let names_nul = request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00"));
     let mut response = match names_nul {
@@ -44,10 +38,6 @@ pub(crate) async fn frame(State(control): State<Control>, mut request: Request, 
             Err(_) => Problem::late().into_response(),
         },
     };
-    let version = slot.get();
-    if let Some(shape) = response.extensions().get::<Shape>().copied().filter(|_| version.is_older()) {
-        response = reshape(response, |data| downgrade(shape, version, data)).await;
-    }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
@@ -76,23 +66,4 @@ fn request_id(given: Option<&HeaderValue>) -> String {
         Some(text) => text.to_owned(),
         None => EventId::from_u128(IDS.next(SystemClock.now())).to_string(),
     }
-}
-
-/// Changes the `data` of an answer.
-async fn reshape(response: Response, change: impl FnOnce(&mut Value)) -> Response {
-    let (mut head, body) = response.into_parts();
-    let Ok(bytes) = to_bytes(body, usize::MAX).await else {
-        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer broke off").into_response();
-    };
-    let body = match serde_json::from_slice::<Value>(&bytes) {
-        Ok(mut envelope) => {
-            if let Some(data) = envelope.get_mut("data") {
-                change(data);
-            }
-            Bytes::from(envelope.to_string())
-        }
-        Err(_) => bytes,
-    };
-    head.headers.remove(CONTENT_LENGTH);
-    Response::from_parts(head, Body::from(body))
 }

@@ -24,7 +24,8 @@ pub(crate) const FOREIGN: &str = "01JD0000000000000000000XYZ";
 const MASTER: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 pub(crate) struct Bed {
-    pub(crate) database: TestDatabase,
+    /// Dropped last.
+    _database: TestDatabase,
     pub(crate) store: Store,
     pub(crate) control: Control,
     pub(crate) sql: PgPool,
@@ -77,7 +78,7 @@ impl Bed {
         let control = Control::new(store.clone(), hasher.clone(), settings).unwrap();
         let control = crate::brokers::with_fakes(control);
         let router = control_routes(control.clone()).router;
-        let bed = Self { database, store, control, sql, router, hasher };
+        let bed = Self { _database: database, store, control, sql, router, hasher };
         bed.populate().await;
         bed
     }

@@ -7,6 +7,7 @@ use crate::bed::{Answer, Bed, FOREIGN, PROJECT, key};
 
 const REDACTED: &str = "[REDACTED]";
 
+#[expect(clippy::needless_pass_by_value, reason = "callers make it on the spot")]
 fn pub_sub(name: &str, kind: &str, settings: Value) -> Value {
     json!({"name": name, "type": "pub_sub", "pub_sub": {"type": kind, "workers": 3, kind: settings}})
 }

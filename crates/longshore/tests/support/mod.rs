@@ -1,7 +1,5 @@
 //! A database of one's own, and the program run against it.
 
-#![expect(dead_code, reason = "each test binary uses a part")]
-
 use std::io::Write;
 use std::process::Command;
 use std::time::Duration;

@@ -1,6 +1,5 @@
-//! One change of the configuration by the public API: a transaction, its notices and its lines in the audit log.
+//! One change of the configuration by the public API: a transaction and its lines in the audit log.
 
-use longshore_core::notice::Notice;
 use longshore_core::ports::StoreError;
 use longshore_core::{AuditId, Clock, IdGenerator, SystemClock};
 use rand::rngs::{OsRng, StdRng};
@@ -12,8 +11,6 @@ use super::audit::{self, Actor, AuditEntry};
 use crate::connect::Store;
 use crate::error::sort;
 use crate::feed::lock_config;
-use crate::notices::tell;
-use crate::seal::Keys;
 
 /// A change in progress: it has the turn to change the configuration, so what it reads stays true until it commits.
 /// Dropping it undoes everything.
@@ -24,7 +21,6 @@ pub struct Changing {
     actor: Actor,
     ids: IdGenerator,
     rng: StdRng,
-    notices: Vec<Notice>,
 }
 
 impl Store {
@@ -38,7 +34,7 @@ impl Store {
         let mut seed = OsRng.unwrap_err();
         let ids = IdGenerator::new(SystemClock.now(), StdRng::from_rng(&mut seed));
         let rng = StdRng::from_rng(&mut seed);
-        Ok(Changing { transaction, store: self.clone(), actor, ids, rng, notices: Vec::new() })
+        Ok(Changing { transaction, store: self.clone(), actor, ids, rng })
     }
 }
 
@@ -56,8 +52,7 @@ impl Changing {
     ///
     /// # Errors
     /// [`StoreError`]: nothing changed, unless the commit's reply was lost.
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        tell(&mut self.transaction, self.store.keys(), &self.notices).await?;
+    pub async fn commit(self) -> Result<(), StoreError> {
         self.transaction.commit().await.map_err(sort)
     }
 
@@ -71,17 +66,8 @@ impl Changing {
         &mut self.rng
     }
 
-    /// Tells people with the commit.
-    pub(super) fn note(&mut self, notice: Notice) {
-        self.notices.push(notice);
-    }
-
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
-    }
-
-    pub(super) fn keys(&self) -> &Keys {
-        self.store.keys()
     }
 
     /// Seals a text for the row of that id.
