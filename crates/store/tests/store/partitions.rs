@@ -130,7 +130,7 @@ async fn what_still_waited_goes_with_its_day() {
     let store = bed.process().await;
     make(&bed, 2..=6).await;
     let old = with(&event(&[]), |event| event.id = EventId::floor(midnight(6)));
-    let late = longshore_core::ports::NewEvent { event: old.event, ..event(&[(ENDPOINT, false)]) };
+    let late = NewEvent { event: old.event, ..event(&[(ENDPOINT, false)]) };
     let recent = event(&[(ENDPOINT, false)]);
     persist(&store, &[late, recent.clone()]).await;
 
