@@ -47,7 +47,7 @@ enum Scenario {
     Backlog,
     /// 64 producers by HTTP.
     Http,
-    /// The same, each with batches of a hundred.
+    /// 32 producers by HTTP, each with batches of a hundred.
     Batch,
     /// 200 events per second, end to end.
     Latency,

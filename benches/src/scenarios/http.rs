@@ -12,6 +12,8 @@ use crate::report::{fates, merge, percentiles, rate};
 use crate::setup::Rig;
 
 const CONNECTIONS: u32 = 64;
+/// Of those that post batches: what they have in flight at once stays within `http.max_in_flight`.
+const BATCH_CONNECTIONS: u32 = 32;
 
 /// Events of a batch.
 const BATCH: u32 = 100;
@@ -21,7 +23,7 @@ const BATCH: u32 = 100;
 /// # Errors
 /// When a server fails or a connection breaks.
 pub async fn run(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
-    posted(kind, amount, "http", 1).await
+    posted(kind, amount, "http", CONNECTIONS, 1).await
 }
 
 /// Posts everything over keep-alive connections, a hundred events at a time.
@@ -29,15 +31,21 @@ pub async fn run(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
 /// # Errors
 /// As [`run`].
 pub async fn run_batch(kind: BrokerKind, amount: Amount) -> anyhow::Result<Value> {
-    posted(kind, amount, "batch", BATCH).await
+    posted(kind, amount, "batch", BATCH_CONNECTIONS, BATCH).await
 }
 
-async fn posted(kind: BrokerKind, amount: Amount, scenario: &str, batch: u32) -> anyhow::Result<Value> {
+async fn posted(
+    kind: BrokerKind,
+    amount: Amount,
+    scenario: &str,
+    connections: u32,
+    batch: u32,
+) -> anyhow::Result<Value> {
     let rig = Rig::new(kind, &["/fast"]).await?;
     let gateway = rig.start().await;
 
     let (before, started) = (rig.cpu(Some(&gateway)), Instant::now());
-    let posted = http_load::post(gateway.addr(), CONNECTIONS, amount.events, batch).await?;
+    let posted = http_load::post(gateway.addr(), connections, amount.events, batch).await?;
     let accepted = posted.accepted;
     rig.sink.wait_for(accepted).await;
     rig.settle().await;
@@ -47,7 +55,7 @@ async fn posted(kind: BrokerKind, amount: Amount, scenario: &str, batch: u32) ->
     let events = rig.sink.state().events;
     let figures = json!({
         "scenario": scenario,
-        "connections": CONNECTIONS,
+        "connections": connections,
         "events_per_request": batch,
         "accepted_per_s": rate(accepted, posted.took),
         "delivered_per_s": rate(events, last - started),
