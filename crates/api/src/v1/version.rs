@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use longshore_store::control::{Date, date};
 use serde_json::Value;
 
 use super::problem::Problem;
@@ -41,6 +42,12 @@ impl ApiVersion {
     pub(crate) fn is_older(self) -> bool {
         self < Self::default()
     }
+}
+
+/// The date of the newest version, to which new projects are pinned.
+#[must_use]
+pub fn newest_version() -> Option<Date> {
+    date(ApiVersion::default().as_str())
 }
 
 /// What older versions had otherwise.
