@@ -6,6 +6,8 @@
 //! in the contract's envelope; every operation is in the document that is served.
 
 pub(crate) mod access;
+mod api_keys;
+mod audit_log;
 pub(crate) mod body;
 mod brokers;
 mod control;
@@ -14,6 +16,10 @@ pub(crate) mod etag;
 mod features;
 mod ingest;
 mod limits;
+mod me;
+mod members;
+pub(crate) mod named;
+mod organisations;
 pub(crate) mod page;
 pub(crate) mod problem;
 mod projects;
@@ -39,6 +45,7 @@ pub use control::{Control, ControlSettings};
 pub use problem::Problem;
 pub use quarantine::advance_operations;
 pub use version::NEWEST;
+pub use version::newest_version;
 
 /// The largest body of a request.
 const LARGEST_BODY: usize = 5 * 1024 * 1024;
@@ -87,6 +94,11 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(published::routes())
         .merge(sources::routes())
         .merge(quarantine::routes())
+        .merge(api_keys::routes())
+        .merge(organisations::routes())
+        .merge(members::routes())
+        .merge(me::routes())
+        .merge(audit_log::routes())
 }
 
 /// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.

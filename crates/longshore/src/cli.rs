@@ -1,6 +1,7 @@
 //! The command line: what can be asked for. What it does not do: any of it (`commands` does).
 
 mod api;
+mod bootstrap;
 mod endpoints;
 mod keys;
 
@@ -16,8 +17,9 @@ use crate::config::Role;
 use crate::config::load::{Flag, Inputs};
 
 pub(crate) use api::{ApiCommand, DoctorArgs, FeaturesArgs};
+pub(crate) use bootstrap::BootstrapArgs;
 pub(crate) use endpoints::{EndpointsCommand, NamedEndpoint, RollArgs};
-pub(crate) use keys::KeysCommand;
+pub(crate) use keys::{CreateKeyArgs, KeyOwnerArgs, KeysCommand, ListKeysArgs, RevokeKeyArgs};
 
 /// A webhooks gateway fed by message brokers.
 #[derive(Debug, Parser)]
@@ -88,7 +90,11 @@ pub(crate) enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Makes keys, and changes the master key.
+    /// Makes an organisation with its first owner, and prints the owner's key: what the public API is used with.
+    ///
+    /// Safe to repeat: what is there is named, and nothing is made twice. Run it again for a further owner.
+    Bootstrap(BootstrapArgs),
+    /// API keys: lists, makes and revokes them. And the master key: shows its use, changes it.
     #[command(subcommand)]
     Keys(KeysCommand),
 }

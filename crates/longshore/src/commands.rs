@@ -1,7 +1,9 @@
 //! The commands, one file each.
 
 mod api;
+mod api_keys;
 mod apply;
+mod bootstrap;
 mod completions;
 mod config;
 mod doctor;
@@ -44,10 +46,14 @@ pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
             keys::generate();
             Ok(())
         }
+        Command::Keys(KeysCommand::List(args)) => block_on(api_keys::list(&args, &load(inputs)?.config)),
+        Command::Keys(KeysCommand::Create(args)) => block_on(api_keys::create(&args, &load(inputs)?.config)),
+        Command::Keys(KeysCommand::Revoke(args)) => block_on(api_keys::revoke(&args, &load(inputs)?.config)),
         Command::Keys(command) => block_on(keys::run(&command, &load(inputs)?.config)),
         Command::Doctor(args) => block_on(doctor::run(&args, &load(inputs)?.config)),
         Command::Features(args) => block_on(features::run(&args, &load(inputs)?.config)),
         Command::Api(command) => api::run(&command),
+        Command::Bootstrap(args) => block_on(bootstrap::run(&args, &load(inputs)?.config)),
         Command::Endpoints(command) => block_on(endpoints::run(&command, &load(inputs)?.config)),
     }
 }

@@ -1,12 +1,15 @@
 //! Who may post events: API keys, looked up by hash in the configuration this process has in memory.
+//!
+//! Keys of a project and of the members of its organisation, from `developer` on, whose scopes include `events:write`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_core::access::{Action, Resource};
 use longshore_core::{Clock, ProjectId};
 use longshore_pipeline::{Exhausted, Intake, Standing};
 use longshore_source_http::{Admission, Denied, Gate, Rate};
-use longshore_store::{ApiKeyHasher, Config};
+use longshore_store::{ApiKeyHasher, ApiKeyOwner, Config};
 use tokio::sync::watch;
 
 /// Admits requests by the configuration of the moment; no query per request.
@@ -26,7 +29,16 @@ impl<C: Clock> Gate for ApiKeyGate<C> {
             return Err(Denied::Unauthenticated);
         }
         let project: ProjectId = project.parse().map_err(|_| Denied::UnknownProject)?;
-        if key.project != project {
+        let role = match key.owner {
+            ApiKeyOwner::Project(own, role) => (own == project).then_some(role),
+            // The person's role of this moment, not of when the key was made.
+            ApiKeyOwner::User(user, limit) => {
+                let role = config.people.role(user, project);
+                role.map(|role| limit.map_or(role, |limit| limit.min(role)))
+            }
+        };
+        let may = role.is_some_and(|role| role.allows(Resource::Events, Action::Write));
+        if !may || !key.may_write_events {
             return Err(Denied::Forbidden);
         }
         admit(&self.intake, &config, project)
@@ -72,30 +84,78 @@ const fn seconds(duration: Duration) -> u64 {
 mod tests {
     use std::collections::HashMap;
 
+    use longshore_core::access::Role;
     use longshore_core::clock::FixedClock;
-    use longshore_core::{Project, Snapshot, Timestamp};
-    use longshore_store::ApiKey;
+    use longshore_core::{OrganisationId, Project, Snapshot, Timestamp, UserId};
+    use longshore_store::{ApiKey, People};
 
     use super::*;
 
     const OURS: ProjectId = ProjectId::from_u128(1);
     const THEIRS: ProjectId = ProjectId::from_u128(2);
+    const PERSON: UserId = UserId::from_u128(3);
 
-    fn gate(now: i64) -> ApiKeyGate<FixedClock> {
+    /// A gate that knows one key, `good`; the person is what `role` says in the organisation of `OURS`.
+    fn gate_for(now: i64, key: ApiKey, role: Option<Role>) -> ApiKeyGate<FixedClock> {
         let hasher = ApiKeyHasher::new(&[1; 32]);
         let project = |id| Project::new(id, String::new());
         let snapshot = Snapshot::new(vec![project(OURS), project(THEIRS)], Vec::new(), Vec::new());
-        let key = ApiKey { project: OURS, expires_at: Some(Timestamp::from_secs(100)) };
+        let (ours, theirs) = (OrganisationId::from_u128(4), OrganisationId::from_u128(5));
+        let people = People {
+            organisations: HashMap::from([(OURS, ours), (THEIRS, theirs)]),
+            roles: role.map(|role| ((ours, PERSON), role)).into_iter().collect(),
+        };
         let config = Config {
             version: 1,
             snapshot: Arc::new(snapshot),
             sources: Vec::new(),
             http_sources: HashMap::new(),
             api_keys: HashMap::from([(hasher.hash("good"), key)]),
+            people,
         };
         let (_, config) = watch::channel(Arc::new(config));
         let intake = Intake::new();
         ApiKeyGate { intake, config, hasher, clock: FixedClock(Timestamp::from_secs(now)) }
+    }
+
+    fn owned(owner: ApiKeyOwner) -> ApiKey {
+        ApiKey { owner, may_write_events: true, expires_at: None }
+    }
+
+    fn gate(now: i64) -> ApiKeyGate<FixedClock> {
+        let owner = ApiKeyOwner::Project(OURS, Role::Admin);
+        gate_for(now, ApiKey { expires_at: Some(Timestamp::from_secs(100)), ..owned(owner) }, None)
+    }
+
+    #[test]
+    fn a_key_needs_the_role_and_the_scope() {
+        let admit = |key| gate_for(0, key, None).admit(&OURS.to_string(), Some("good")).map(drop);
+        for (role, expected) in [
+            (Role::Viewer, Err(Denied::Forbidden)),
+            (Role::Developer, Ok(())),
+            (Role::Admin, Ok(())),
+            (Role::Owner, Ok(())),
+        ] {
+            let key = owned(ApiKeyOwner::Project(OURS, role));
+            assert_eq!(admit(key), expected, "{role}");
+            assert_eq!(admit(ApiKey { may_write_events: false, ..key }), Err(Denied::Forbidden), "{role}");
+        }
+    }
+
+    #[test]
+    fn a_personal_key_may_what_its_person_may_and_no_more_than_its_limit() {
+        let admit = |role, limit, project: ProjectId| {
+            let key = owned(ApiKeyOwner::User(PERSON, limit));
+            gate_for(0, key, role).admit(&project.to_string(), Some("good")).map(drop)
+        };
+        use Role::{Developer, Owner, Viewer};
+
+        assert_eq!(admit(Some(Developer), None, OURS), Ok(()));
+        assert_eq!(admit(Some(Owner), Some(Developer), OURS), Ok(()));
+        assert_eq!(admit(Some(Owner), Some(Viewer), OURS), Err(Denied::Forbidden));
+        assert_eq!(admit(Some(Viewer), Some(Owner), OURS), Err(Denied::Forbidden));
+        assert_eq!(admit(None, None, OURS), Err(Denied::Forbidden));
+        assert_eq!(admit(Some(Owner), None, THEIRS), Err(Denied::Forbidden));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use longshore_core::ports::StoreError;
-use rand::TryRngCore;
+use rand::{Rng, TryRngCore};
 use sha2::Sha256;
 use uuid::Uuid;
 
@@ -40,6 +40,38 @@ impl ApiKeyHasher {
         let mut mac = self.0.clone();
         mac.update(key.as_bytes());
         mac.finalize().into_bytes().into()
+    }
+}
+
+/// The text of an API key: `CO.<16 characters>.<64 characters>`. It shows itself to nobody who does not ask.
+pub struct ApiKeyText(String);
+
+impl ApiKeyText {
+    /// A new one.
+    pub fn generate(rng: &mut impl Rng) -> Self {
+        let mut letters = |count: usize| -> String {
+            (0..count).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
+        };
+        let mask = letters(16);
+        Self(format!("CO.{mask}.{}", letters(64)))
+    }
+
+    /// The part that may be shown, to tell keys apart.
+    #[must_use]
+    pub fn mask(&self) -> &str {
+        self.0.split('.').nth(1).unwrap_or_default()
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKeyText([redacted])")
     }
 }
 

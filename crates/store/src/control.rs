@@ -6,9 +6,12 @@
 
 mod access;
 mod audit;
+mod audit_list;
 mod changing;
 mod features;
+mod keys;
 mod operations;
+mod organisations;
 mod page;
 mod projects;
 mod quarantine;
@@ -19,15 +22,31 @@ use longshore_core::OrganisationId;
 
 pub use access::{KeyOwner, KeyRecord};
 pub use audit::{Actor, ActorKind, AuditEntry};
+pub use audit_list::{AuditFilter, AuditLine};
 pub use changing::Changing;
+pub use keys::{KeyGrant, ListedKey, NewKey};
 pub use operations::{
     ClaimedOperation, Operation, OperationKind, OperationProgress, OperationState, Selection,
 };
+pub use organisations::{MemberRecord, OrganisationRecord};
 pub use page::{Direction, Page, PageRequest};
-pub use projects::ProjectRecord;
+pub use projects::{ProjectDraft, ProjectRecord, ProjectStatistics};
 pub use quarantine::quarantine_cursor;
 pub use repeats::{REPEATS_KEPT, Turn};
 pub use sources::{HTTP, SourceFilter, StoredSource};
 
 /// The organisation that the projects of resource files belong to. The first migration of organisations makes it.
 pub const DEFAULT_ORGANISATION: OrganisationId = OrganisationId::from_u128(1);
+
+/// A day of the calendar: what versions of the API are named by.
+pub use time::Date;
+
+/// The day of that text, `2026-01-31`.
+#[must_use]
+pub fn date(text: &str) -> Option<Date> {
+    let mut parts = text.splitn(3, '-');
+    let year = parts.next()?.parse().ok()?;
+    let month: u8 = parts.next()?.parse().ok()?;
+    let day = parts.next()?.parse().ok()?;
+    Date::from_calendar_date(year, time::Month::try_from(month).ok()?, day).ok()
+}

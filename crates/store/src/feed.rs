@@ -7,16 +7,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_core::access::{Action, Resource, Role, Scope, scopes_allow};
 use longshore_core::inbound::HttpSource;
 use longshore_core::ports::{EventLog, StoreError};
-use longshore_core::{ProjectId, Secret, Snapshot, SourceId, Timestamp};
+use longshore_core::{OrganisationId, ProjectId, Secret, Snapshot, SourceId, Timestamp, UserId};
 use sqlx::PgConnection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Store;
 use crate::control::HTTP;
-use crate::error::sort;
+use crate::error::{misconfigured, sort};
 use crate::rows;
 
 /// How often the version is looked at.
@@ -33,8 +34,10 @@ pub struct Config {
     pub sources: Vec<SourceRecord>,
     /// Sources that receive webhooks, by the end of their URL. They are among `sources` too.
     pub http_sources: HashMap<String, Arc<HttpSourceRecord>>,
-    /// API keys by their hash.
+    /// API keys, of projects and of people, by their hash.
     pub api_keys: HashMap<[u8; 32], ApiKey>,
+    /// What people are in the organisations that projects belong to.
+    pub people: People,
 }
 
 /// Where a fresh configuration is published: whole for the binary, the snapshot alone for the pipeline.
@@ -83,10 +86,39 @@ pub struct HttpSourceRecord {
 /// What an API key opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// The project it belongs to.
-    pub project: ProjectId,
+    /// Whose it is.
+    pub owner: ApiKeyOwner,
+    /// Whether its scopes let events in; they are looked at once, when the configuration is loaded.
+    pub may_write_events: bool,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
+}
+
+/// Whose an API key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiKeyOwner {
+    /// A project's, with what it may do there.
+    Project(ProjectId, Role),
+    /// A person's, who may do no more with it than the role, if it has one.
+    User(UserId, Option<Role>),
+}
+
+/// What people are in the organisations that projects belong to.
+#[derive(Debug, Default)]
+pub struct People {
+    /// The organisation of each project.
+    pub organisations: HashMap<ProjectId, OrganisationId>,
+    /// The role of each member.
+    pub roles: HashMap<(OrganisationId, UserId), Role>,
+}
+
+impl People {
+    /// What somebody is where that project belongs; `None` for nothing.
+    #[must_use]
+    pub fn role(&self, user: UserId, project: ProjectId) -> Option<Role> {
+        let organisation = self.organisations.get(&project)?;
+        self.roles.get(&(*organisation, user)).copied()
+    }
 }
 
 /// Takes the turn to change the configuration. Whoever locks rows of it before changing them does this first, as every
@@ -117,10 +149,8 @@ impl Store {
         let projects = rows::projects(&mut transaction, self.keys()).await?;
         let endpoints = rows::endpoints(&mut transaction, self.keys()).await?;
         let subscriptions = rows::subscriptions(&mut transaction).await?;
-        let api_keys = sqlx::query!("SELECT project_id, hash, expires_at FROM api_keys")
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(sort)?;
+        let api_keys = api_keys(&mut transaction).await?;
+        let people = people(&mut transaction).await?;
         let sources = sqlx::query!(
             r#"SELECT project_id, id, name, kind, workers, is_disabled, sealed_config, mapping::text AS "mapping!",
                    mask_id
@@ -169,17 +199,13 @@ impl Store {
                 mapping: row.mapping,
             });
         }
-        let api_keys = api_keys.into_iter().filter_map(|row| {
-            let hash: [u8; 32] = row.hash.try_into().ok()?;
-            let project = ProjectId::from_uuid(row.project_id);
-            Some((hash, ApiKey { project, expires_at: row.expires_at.map(Timestamp::from_utc) }))
-        });
         Ok(Config {
             version,
             snapshot: Arc::new(Snapshot::new(projects, endpoints, subscriptions).at_version(version)),
             sources: opened,
             http_sources,
-            api_keys: api_keys.collect(),
+            api_keys,
+            people,
         })
     }
 
@@ -216,4 +242,55 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The keys of projects and of people.
+async fn api_keys(connection: &mut PgConnection) -> Result<HashMap<[u8; 32], ApiKey>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT hash AS "hash!", project_id, NULL::uuid AS user_id, role, scopes AS "scopes!", expires_at FROM api_keys
+           UNION ALL
+           SELECT hash, NULL, user_id, role, scopes, expires_at FROM personal_keys"#
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(sort)?;
+    let mut keys = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let Ok(hash) = <[u8; 32]>::try_from(row.hash) else { continue };
+        let role = row.role.as_deref().map(str::parse::<Role>).transpose().map_err(misconfigured)?;
+        let owner = match (row.project_id, row.user_id) {
+            (Some(project), _) => {
+                ApiKeyOwner::Project(ProjectId::from_uuid(project), role.unwrap_or(Role::Viewer))
+            }
+            (None, Some(user)) => ApiKeyOwner::User(UserId::from_uuid(user), role),
+            (None, None) => continue,
+        };
+        let scopes: Result<Vec<Scope>, _> = row.scopes.iter().map(|text| text.parse()).collect();
+        let scopes = scopes.map_err(misconfigured)?;
+        let key = ApiKey {
+            owner,
+            may_write_events: scopes_allow(&scopes, Resource::Events, Action::Write),
+            expires_at: row.expires_at.map(Timestamp::from_utc),
+        };
+        keys.insert(hash, key);
+    }
+    Ok(keys)
+}
+
+/// Who is what where.
+async fn people(connection: &mut PgConnection) -> Result<People, StoreError> {
+    let members = sqlx::query!("SELECT organisation_id, user_id, role FROM members")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(sort)?;
+    let projects =
+        sqlx::query!("SELECT id, organisation_id FROM projects").fetch_all(connection).await.map_err(sort)?;
+    let roles = members.into_iter().map(|row| {
+        let key = (OrganisationId::from_uuid(row.organisation_id), UserId::from_uuid(row.user_id));
+        Ok((key, row.role.parse().map_err(misconfigured)?))
+    });
+    let organisations = projects
+        .into_iter()
+        .map(|row| (ProjectId::from_uuid(row.id), OrganisationId::from_uuid(row.organisation_id)));
+    Ok(People { organisations: organisations.collect(), roles: roles.collect::<Result<_, StoreError>>()? })
 }

@@ -66,13 +66,13 @@ pub mod seal;
 pub mod status;
 pub mod stopped;
 
-pub use api_keys::ApiKeyHasher;
+pub use api_keys::{ApiKeyHasher, ApiKeyText};
 pub use breakers::BreakerEvent;
 pub use checkup::Checkup;
 pub use connect::{Profile, Settings, Store, connect};
 pub use directory::{Directory, NamedSource};
 pub use expiry::Reach;
-pub use feed::{ApiKey, Config, Feed, HttpSourceRecord, SourceRecord};
+pub use feed::{ApiKey, ApiKeyOwner, Config, Feed, HttpSourceRecord, People, SourceRecord};
 pub use quarantine::{
     QuarantineCount, QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineKey, QuarantinePage,
 };

@@ -1,6 +1,8 @@
 //! Who asks, and whether they may: found out before anything else of a request is looked at.
 
+mod organisation;
 mod permission;
+mod personal;
 
 use std::marker::PhantomData;
 
@@ -9,11 +11,13 @@ use http::StatusCode;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use longshore_core::access::{Role, Scope, scopes_allow};
-use longshore_core::{Clock, OrganisationId, ProjectId, SystemClock, UserId};
+use longshore_core::{Clock, OrganisationId, ProjectId, SystemClock, Timestamp, UserId};
 use longshore_store::control::{Actor, ActorKind, AuditEntry, KeyOwner, ProjectRecord};
 use serde_json::Value;
 
+pub(crate) use organisation::InOrganisation;
 pub(crate) use permission::*;
+pub(crate) use personal::Personal;
 
 use super::control::Control;
 use super::features::Guarded;
@@ -30,7 +34,9 @@ pub(crate) struct Caller {
     /// Whose key it is.
     pub(crate) grant: Grant,
     /// What the key is narrowed down to.
-    scopes: Vec<Scope>,
+    pub(crate) scopes: Vec<Scope>,
+    /// Until when the key is good.
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// What a key opens, before its scopes.
@@ -48,6 +54,8 @@ pub(crate) struct InProject<P> {
     pub(crate) project: ProjectRecord,
     /// Who asks.
     pub(crate) caller: Caller,
+    /// What the caller is here, scopes aside.
+    pub(crate) role: Role,
     permission: PhantomData<P>,
 }
 
@@ -78,7 +86,8 @@ impl Caller {
     /// Somebody with a key of the project with the id 1, for tests of what is around handlers.
     #[cfg(test)]
     pub(crate) fn of(actor: Actor) -> Self {
-        Self { actor, grant: Grant::Project(ProjectId::from_u128(1), Role::Owner), scopes: Vec::new() }
+        let grant = Grant::Project(ProjectId::from_u128(1), Role::Owner);
+        Self { actor, grant, scopes: Vec::new(), expires_at: None }
     }
 
     /// Whether the key's scopes include that.
@@ -143,7 +152,7 @@ impl FromRequestParts<Control> for Caller {
             }
         };
         let actor = Actor { kind, id: Some(found.id.as_uuid()), name, request_id };
-        Ok(Self { actor, grant, scopes: found.scopes })
+        Ok(Self { actor, grant, scopes: found.scopes, expires_at: found.expires_at })
     }
 }
 
@@ -167,10 +176,8 @@ impl<P: Permission> FromRequestParts<Control> for InProject<P> {
             (Grant::User(..), Some(project)) => caller.role_in(control, project.organisation).await?,
             (Grant::User(..), None) => None,
         };
-        if role.is_none() {
-            return Err(elsewhere());
-        }
-        caller.require::<P>(role)?;
+        let Some(role) = role else { return Err(elsewhere()) };
+        caller.require::<P>(Some(role))?;
         let project = found.ok_or_else(|| Problem::not_found("project"))?;
         if let Some(Guarded(feature)) = parts.extensions.get().copied() {
             let decided = control.store().project_features(project.project.id).await?;
@@ -180,7 +187,7 @@ impl<P: Permission> FromRequestParts<Control> for InProject<P> {
             }
         }
         version_of(parts, control, Some(&project))?;
-        Ok(Self { project, caller, permission: PhantomData })
+        Ok(Self { project, caller, role, permission: PhantomData })
     }
 }
 

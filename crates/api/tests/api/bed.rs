@@ -17,6 +17,8 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tower::ServiceExt;
 
 pub(crate) const ORGANISATION: &str = "01JD00000000000000000000RG";
+/// Another organisation.
+pub(crate) const ELSEWHERE: &str = "01JD00000000000000000000R0";
 /// The project of the tests.
 pub(crate) const PROJECT: &str = "01JD0000000000000000000SHP";
 /// A project of another organisation.
@@ -91,9 +93,7 @@ impl Bed {
     /// Two organisations with a project each; a project key for each role, and one with a person of each role.
     async fn populate(&self) {
         let id = |text: &str| text.parse::<longshore_core::ProjectId>().unwrap().as_uuid();
-        for (organisation, name, project) in
-            [(ORGANISATION, "acme", PROJECT), ("01JD00000000000000000000R0", "else", FOREIGN)]
-        {
+        for (organisation, name, project) in [(ORGANISATION, "acme", PROJECT), (ELSEWHERE, "else", FOREIGN)] {
             sqlx::query("INSERT INTO organisations (id, name) VALUES ($1, $2)")
                 .bind(id(organisation))
                 .bind(name)
@@ -110,9 +110,11 @@ impl Bed {
         }
         for role in ["viewer", "developer", "admin", "owner"] {
             self.project_key(PROJECT, role, role, &[]).await;
-            self.personal_key(ORGANISATION, role).await;
+            self.person(&format!("my-{role}"), Some((ORGANISATION, role))).await;
         }
         self.project_key(FOREIGN, "foreign", "owner", &[]).await;
+        self.person("my-foreign", Some((ELSEWHERE, "owner"))).await;
+        self.person("my-nothing", None).await;
     }
 
     /// Adds a key of a project; its text is [`key`] of `name`.
@@ -132,18 +134,21 @@ impl Bed {
         .unwrap();
     }
 
-    /// Adds a person of that role, with a key whose text is [`key`] of `my-ROLE`.
-    async fn personal_key(&self, organisation: &str, role: &str) {
-        let organisation = organisation.parse::<longshore_core::ProjectId>().unwrap().as_uuid();
+    /// Adds a person, a member of an organisation or of none, with a key whose text is [`key`] of `name`. The address is
+    /// `NAME@acme.test`.
+    pub(crate) async fn person(&self, name: &str, member: Option<(&str, &str)>) {
+        let id = |text: &str| text.parse::<longshore_core::ProjectId>().unwrap().as_uuid();
         sqlx::query(
             "WITH person AS (INSERT INTO users (id, email) VALUES (gen_random_uuid(), $1) RETURNING id),
-             member AS (INSERT INTO members (organisation_id, user_id, role) SELECT $2, id, $3 FROM person)
-             INSERT INTO personal_keys (id, user_id, name, hash) SELECT gen_random_uuid(), id, $3, $4 FROM person",
+             member AS (INSERT INTO members (organisation_id, user_id, role)
+                 SELECT $2, id, $3 FROM person WHERE $2 IS NOT NULL)
+             INSERT INTO personal_keys (id, user_id, name, hash) SELECT gen_random_uuid(), id, $4, $5 FROM person",
         )
-        .bind(format!("{role}@acme.test"))
-        .bind(organisation)
-        .bind(role)
-        .bind(&self.hasher.hash(&key(&format!("my-{role}")))[..])
+        .bind(format!("{name}@acme.test"))
+        .bind(member.map(|(organisation, _)| id(organisation)))
+        .bind(member.map(|(_, role)| role))
+        .bind(name)
+        .bind(&self.hasher.hash(&key(name))[..])
         .execute(&self.sql)
         .await
         .unwrap();
@@ -315,10 +320,12 @@ fn template(path: &str) -> Option<&'static str> {
 pub(crate) fn filled(template: &str) -> String {
     let parts = template.split('/').map(|part| match part {
         "{project_id}" => PROJECT,
+        "{organisation_id}" => ORGANISATION,
         part if part.starts_with('{') => "01JD000000000000000000N0NE",
         part => part,
     });
-    parts.collect::<Vec<_>>().join("/")
+    let path = parts.collect::<Vec<_>>().join("/");
+    if path == "/api/v1/projects" { format!("{path}?orgID={ORGANISATION}") } else { path }
 }
 
 /// Every operation of the document: its method, its path, and itself.

@@ -3,12 +3,15 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod accounts;
+mod audit_log;
 mod bed;
 mod brokers;
 mod credentials;
 mod document;
 mod features;
 mod frame;
+mod keys;
 mod projects;
 mod quarantine;
 mod sources;

@@ -7,11 +7,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use longshore_core::{Clock, IdGenerator, Secret, SystemClock};
 use longshore_store::admin::{ApplySession, Change};
-use longshore_store::{ApiKeyHasher, Store};
+use longshore_store::{ApiKeyHasher, ApiKeyText, Store};
 use rand::rngs::{OsRng, StdRng};
 use rand::{SeedableRng, TryRngCore};
 
-use super::keys;
 use crate::apply::plan::{Plan, Supply, plan};
 use crate::apply::read::read;
 use crate::apply::show::show;
@@ -145,7 +144,7 @@ impl Supply for FreshSupply {
     }
 
     fn api_key(&mut self) -> Secret<String> {
-        Secret::new(keys::api_key(&mut self.rng))
+        Secret::new(ApiKeyText::generate(&mut self.rng).expose().to_owned())
     }
 
     fn hash(&self, key: &str) -> Vec<u8> {

@@ -6,9 +6,9 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use longshore_core::signature::SigningKey;
-use longshore_store::Store;
 use longshore_store::reseal::{SEALED_COLUMNS, SealedValues};
 use longshore_store::seal::KeyId;
+use longshore_store::{ApiKeyText, Store};
 use rand::rngs::OsRng;
 use rand::{Rng, TryRngCore};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use crate::failure::say;
 pub(super) fn generate() {
     let mut rng = OsRng.unwrap_err();
     say(&format!("master key (security.master_key): {}", master_key(&mut rng)));
-    say(&format!("API key (api_keys[].key):         {}", api_key(&mut rng)));
+    say(&format!("API key (api_keys[].key):         {}", ApiKeyText::generate(&mut rng).expose()));
     say(&format!("endpoint secret (secrets[]):      {}", SigningKey::generate(&mut rng)));
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn run(command: &KeysCommand, config: &Config) -> anyhow::Resul
             rotate(&store).await?;
             false
         }
-        KeysCommand::Generate => return Ok(()),
+        _ => return Ok(()),
     };
     let status = Status::load(&store).await?;
     store.close().await;
@@ -173,15 +173,6 @@ fn master_key(rng: &mut impl Rng) -> String {
     STANDARD.encode(rng.random::<[u8; 32]>())
 }
 
-/// A new API key in the v1 contract's form: `CO.<16 characters>.<64 characters>`.
-pub(crate) fn api_key(rng: &mut impl Rng) -> String {
-    format!("CO.{}.{}", letters(16, rng), letters(64, rng))
-}
-
-fn letters(count: usize, rng: &mut impl Rng) -> String {
-    (0..count).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use longshore_store::Keys;
@@ -195,7 +186,8 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
 
         assert!(Keys::parse(&master_key(&mut rng)).is_ok());
-        let key = api_key(&mut rng);
+        let key = ApiKeyText::generate(&mut rng);
+        let key = key.expose();
         let parts: Vec<_> = key.split('.').map(str::len).collect();
         assert_eq!((&key[..3], parts.as_slice()), ("CO.", &[2, 16, 64][..]));
         assert_ne!(master_key(&mut rng), master_key(&mut rng));

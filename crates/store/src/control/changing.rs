@@ -11,6 +11,7 @@ use super::audit::{self, Actor, AuditEntry};
 use crate::connect::Store;
 use crate::error::sort;
 use crate::feed::lock_config;
+use crate::seal::Keys;
 
 /// A change in progress: it has the turn to change the configuration, so what it reads stays true until it commits.
 /// Dropping it undoes everything.
@@ -68,6 +69,10 @@ impl Changing {
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        self.store.keys()
     }
 
     /// Seals a text for the row of that id.

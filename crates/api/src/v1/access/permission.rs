@@ -30,7 +30,25 @@ macro_rules! permissions {
 }
 
 permissions! {
+    ReadOrganisation, WriteOrganisation => Organisation,
+    ReadMembers, WriteMembers => Members,
     ReadProjects, WriteProjects => Projects,
+    ReadApiKeys, WriteApiKeys => ApiKeys,
+    ReadEndpoints, WriteEndpoints => Endpoints,
+    ReadSubscriptions, WriteSubscriptions => Subscriptions,
     ReadSources, WriteSources => Sources,
+    ReadEvents, WriteEvents => Events,
+    ReadDeliveries, WriteDeliveries => Deliveries,
+    ReadEventTypes, WriteEventTypes => EventTypes,
+    ReadMetaEvents, WriteMetaEvents => MetaEvents,
+    ReadPortalLinks, WritePortalLinks => PortalLinks,
     ReadQuarantine, WriteQuarantine => Quarantine,
+}
+
+/// To look at the audit log; nobody changes it.
+pub(crate) struct ReadAuditLog;
+
+impl Permission for ReadAuditLog {
+    const RESOURCE: Resource = Resource::AuditLog;
+    const ACTION: Action = Action::Read;
 }
