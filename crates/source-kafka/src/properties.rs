@@ -13,6 +13,9 @@ use crate::error::ConfigError;
 /// How often librdkafka reports its statistics, from which lag comes.
 pub(crate) const STATISTICS_MS: u64 = 1_000;
 
+/// How often a member asks whether the group moves, at most.
+const HEARTBEAT_MS: u128 = 1_000;
+
 /// What librdkafka may keep fetched and not handed to us, in kilobytes: at least this much, for throughput.
 const QUEUE_LEAST_KB: u64 = 1_024;
 const QUEUE_MOST_KB: u64 = 16_384;
@@ -127,8 +130,12 @@ fn set_group(client: &mut ClientConfig, config: &KafkaConfig, context: &Context)
             client.set("group.protocol", "classic").set("partition.assignment.strategy", assignment.as_str());
             if let Some(session) = config.session_timeout {
                 client.set("session.timeout.ms", session.as_millis().to_string());
-                // A third, as librdkafka and brokers advise, and its default of 3 s at most.
-                client.set("heartbeat.interval.ms", (session.as_millis() / 3).clamp(1, 3_000).to_string());
+            }
+            // A third of a session, as librdkafka and brokers advise, and a second at most: a member learns of a
+            // rebalance by its next heartbeat, and everybody waits until the last one has.
+            let heartbeat = config.session_timeout.map_or(HEARTBEAT_MS, |session| session.as_millis() / 3);
+            if !config.properties.contains_key("heartbeat.interval.ms") {
+                client.set("heartbeat.interval.ms", heartbeat.clamp(1, HEARTBEAT_MS).to_string());
             }
         }
     }

@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::config::{OffsetReset, Tombstones};
+use crate::config::{GroupProtocol, OffsetReset, Tombstones};
 use crate::error::explain;
 use crate::events::{Events, News};
 use crate::ledger::{Claim, Ledger};
@@ -91,6 +91,7 @@ impl Reader {
             this.turn();
         }
         let committed = this.commit_last();
+        this.leave();
         let shared = Arc::clone(&this.shared);
         shared.finish();
         // Gives the partitions back and leaves the group; waits for the broker.
@@ -113,6 +114,19 @@ impl Reader {
             self.take_round(Duration::from_millis(50));
         }
         true
+    }
+
+    /// A cooperative member without partitions says nothing when it closes (librdkafka 2.12 skips the whole rebalance
+    /// then): it would stay in the broker's list, and every rebalance would wait for it for as long as a session. A
+    /// static member stays on purpose.
+    fn leave(&self) {
+        let config = &self.shared.config;
+        if config.group_instance_id.is_none()
+            && config.group_protocol == GroupProtocol::Classic
+            && self.consumer.assignment().is_ok_and(|assigned| assigned.count() == 0)
+        {
+            self.consumer.unsubscribe();
+        }
     }
 
     fn turn(&mut self) {

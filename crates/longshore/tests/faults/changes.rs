@@ -1,6 +1,5 @@
 //! Declarations of sources that change under load, on the brokers whose consumers cannot be counted at the broker:
-//! what the gateway says it begins and ends, and what it stores. RabbitMQ is in [`crate::reconcile`]. On Kafka a change that starts
-//! consumers anew takes as long as the group needs to share its partitions: 6.6 s where the session timeout is 6 s.
+//! what the gateway says it begins and ends, and what it stores. RabbitMQ is in [`crate::reconcile`].
 
 use longshore_testkit::broker::{BrokerKind, Queue};
 use longshore_testkit::gateway::Gateway;
@@ -12,7 +11,7 @@ use crate::load::{Load, broadcast};
 use crate::reconcile::{EVENTS, MAPPED, MAPPING, begun, receiver, takes_effect};
 use crate::stage::{PATIENCE, Stage};
 
-on!(every_change_of_a_source_is_in_effect_within_two_seconds: sqs, pubsub);
+on!(every_change_of_a_source_is_in_effect_within_two_seconds: kafka, sqs, pubsub);
 
 /// Applies the receiver and one source with these settings; `keys` are further keys of the source in YAML.
 async fn apply(stage: &Stage, settings: &Value, keys: &str) -> Instant {
@@ -30,6 +29,7 @@ fn ended(gateway: &Gateway) -> usize {
 /// Another setting that only the broker's own consumers have, and its new value.
 fn own_setting(kind: BrokerKind) -> (&'static str, Value) {
     match kind {
+        BrokerKind::Kafka => ("commit_interval", json!("2s")),
         BrokerKind::Sqs => ("wait_time", json!(5)),
         _ => ("max_in_flight", json!(50)),
     }
@@ -60,6 +60,8 @@ async fn every_change_of_a_source_is_in_effect_within_two_seconds(kind: BrokerKi
     changed[name] = value;
     let at = apply(&stage, &changed, ", workers: 2").await;
     takes_effect(name, at, async || ended(&gateway) == 3 && begun(&gateway) == 5).await;
+    let stored = stage.count(EVENTS).await;
+    takes_effect("consumed by the new ones", at, async || stage.count(EVENTS).await > stored).await;
 
     let at = apply(&stage, &changed, ", workers: 2, disabled: true").await;
     takes_effect("disabled", at, async || ended(&gateway) == 5).await;

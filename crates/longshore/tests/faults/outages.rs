@@ -1,5 +1,6 @@
 //! Servers that go away under load and come back.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use longshore_testkit::broker::BrokerKind;
@@ -25,16 +26,18 @@ const CONSUMERS: u64 = 2;
 on!(postgres_away_acknowledges_and_drops_nothing: quorum, kafka, sqs, pubsub);
 on!(restarts_of_the_broker_lose_and_double_nothing: rabbitmq, kafka, sqs, pubsub);
 
-/// What the broker has been told is done with, of a queue whose consumers hold all they may.
-async fn acknowledged(stage: &Stage, load: &Load) -> u64 {
+/// How many messages the broker has been told are done with, of a queue whose consumers hold all they may: exactly,
+/// unless it kept the publisher waiting in vain, which a test server under load does. What then has no answer is in
+/// the queue or not.
+async fn acknowledged(stage: &Stage, load: &Load) -> RangeInclusive<u64> {
     let published = load.hold().await;
-    assert!(published.unsure.is_empty(), "the broker was there all the time");
-    let out = published.confirmed.len() as u64 - stage.queue.left().await;
-    match stage.queue.kind() {
-        // It does not count what consumers hold.
-        BrokerKind::RabbitMq | BrokerKind::Quorum => out.checked_sub(PREFETCH * CONSUMERS).unwrap(),
-        _ => out,
+    let mut out = published.confirmed.len() as u64;
+    // RabbitMQ does not count what consumers hold.
+    if matches!(stage.queue.kind(), BrokerKind::RabbitMq | BrokerKind::Quorum) {
+        out = out.checked_sub(PREFETCH * CONSUMERS).unwrap();
     }
+    let left = stage.queue.left().await;
+    out.saturating_sub(left)..=(out + published.unsure.len() as u64).checked_sub(left).unwrap()
 }
 
 /// Posts events, one after the other, for as long as the outage lasts; each must be told to come again.
@@ -80,7 +83,12 @@ async fn postgres_away_acknowledges_and_drops_nothing(kind: BrokerKind) {
     let (acknowledged_before, before) = (acknowledged(&stage, &load).await, gateway.usage().rss_kib);
     let mut most = before;
     while Instant::now() < back {
-        assert_eq!(acknowledged(&stage, &load).await, acknowledged_before, "nothing is acknowledged");
+        let acknowledged = acknowledged(&stage, &load).await;
+        assert!(
+            acknowledged.start() <= acknowledged_before.end()
+                && acknowledged_before.start() <= acknowledged.end(),
+            "something is acknowledged: {acknowledged_before:?} before, {acknowledged:?} now"
+        );
         most = most.max(gateway.usage().rss_kib);
         sleep_until(back.min(Instant::now() + Duration::from_secs(1))).await;
     }

@@ -144,6 +144,30 @@ async fn ten_joins_and_leaves_lose_nothing_when_the_broker_shares() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_partitions_that_closes_holds_nobody_up() {
+    let kafka = Kafka::connect().await;
+    let topic = kafka.topic(1).await;
+    let over = || json!({ "session_timeout": "60s" });
+    topic.publish_to(0, bodies(0..5)).await;
+    let mut first = source(&topic, over()).await;
+    ack(take(&mut first, 5).await);
+    let mut idle = source(&topic, over()).await;
+    // By then it is a member: the first learns of it by a heartbeat, of which there is one a second.
+    assert!(
+        timeout(Duration::from_secs(2), idle.recv(many())).await.is_err(),
+        "the first keeps its partition"
+    );
+    close(idle).await;
+    close(first).await;
+
+    topic.publish_to(0, bodies(5..10)).await;
+    let mut next = source(&topic, over()).await;
+    ack(take(&mut next, 5).await);
+    close(next).await;
+    topic.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_static_member_finds_its_partitions_when_it_comes_back() {
     let kafka = Kafka::connect().await;
     let topic = kafka.topic(2).await;

@@ -6,4 +6,5 @@ mod logs;
 mod records;
 mod security;
 mod settings;
+mod stall;
 mod support;
