@@ -6,7 +6,7 @@ use std::time::Duration;
 use longshore_core::ports::{DynamicEndpoint, EventLog, StoreError};
 use longshore_core::{EndpointId, Secret, Snapshot, SourceId, SubscriptionId};
 use longshore_store::admin::{Change, Managed, SourceSpec};
-use longshore_store::{Config, Feed, Keys, Profile, Settings, Store, connect};
+use longshore_store::{ApiKeyOwner, Config, Feed, Keys, Profile, Settings, Store, connect};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
@@ -124,8 +124,10 @@ async fn a_change_of_every_table_is_followed_within_a_second() {
         .await
         .unwrap();
     let hash = hasher.hash("CO.key");
-    feed.until("an API key", |config| config.api_keys.get(&hash).is_some_and(|key| key.project == PROJECT))
-        .await;
+    feed.until("an API key", |config| {
+        config.api_keys.get(&hash).is_some_and(|key| matches!(key.owner, ApiKeyOwner::Project(PROJECT, _)))
+    })
+    .await;
     bed.run("UPDATE endpoints SET status = 'paused'").await;
     feed.until("an update", |config| {
         config
