@@ -70,7 +70,9 @@ fn least(method: &Method, template: &str, operation: &Value) -> Role {
     if ["api-keys", "audit-log", "members"].iter().any(|word| template.contains(word)) {
         return Role::Admin;
     }
-    let is_whole = template.ends_with("{project_id}") || template == "/api/v1/projects";
+    let is_whole = template.ends_with("{project_id}")
+        || template == "/api/v1/projects"
+        || template.contains("{project_id}/features");
     match (reads, template.ends_with("{organisation_id}"), is_whole) {
         (true, ..) => Role::Viewer,
         (_, true, _) => Role::Owner,
