@@ -29,6 +29,7 @@ pub(crate) struct InOrganisation<P> {
 
 impl<P> InOrganisation<P> {
     /// A line for the audit log.
+    #[expect(clippy::needless_pass_by_value, reason = "ids and names are handed over as they are at hand")]
     pub(crate) fn entry(&self, action: &'static str, resource: impl ToString, detail: Value) -> AuditEntry {
         AuditEntry { organisation: self.id, project: None, action, resource: resource.to_string(), detail }
     }

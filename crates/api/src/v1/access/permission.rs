@@ -34,14 +34,7 @@ permissions! {
     ReadMembers, WriteMembers => Members,
     ReadProjects, WriteProjects => Projects,
     ReadApiKeys, WriteApiKeys => ApiKeys,
-    ReadEndpoints, WriteEndpoints => Endpoints,
-    ReadSubscriptions, WriteSubscriptions => Subscriptions,
     ReadSources, WriteSources => Sources,
-    ReadEvents, WriteEvents => Events,
-    ReadDeliveries, WriteDeliveries => Deliveries,
-    ReadEventTypes, WriteEventTypes => EventTypes,
-    ReadMetaEvents, WriteMetaEvents => MetaEvents,
-    ReadPortalLinks, WritePortalLinks => PortalLinks,
     ReadQuarantine, WriteQuarantine => Quarantine,
 }
 

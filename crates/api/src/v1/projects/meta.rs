@@ -46,7 +46,7 @@ impl MetaEventConfig {
             draft.credentials.meta_event_secret = Some(Secret::new(secret));
         }
         if meta.enabled && draft.credentials.meta_event_secret.is_none() {
-            let secret = SigningKey::generate(rng).to_string();
+            let secret = SigningKey::generate(rng);
             draft.credentials.meta_event_secret = Some(Secret::new(secret));
         }
         Ok(())
