@@ -21,6 +21,7 @@ mod members;
 pub(crate) mod named;
 mod organisations;
 pub(crate) mod page;
+mod portal_links;
 pub(crate) mod problem;
 mod projects;
 mod published;
@@ -94,6 +95,7 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(published::routes())
         .merge(sources::routes())
         .merge(quarantine::routes())
+        .merge(portal_links::routes())
         .merge(api_keys::routes())
         .merge(organisations::routes())
         .merge(members::routes())

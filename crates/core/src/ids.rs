@@ -129,6 +129,8 @@ id! {
     MetaEventId,
     /// Id of an API key.
     ApiKeyId,
+    /// Id of a portal link.
+    PortalLinkId,
     /// Id of an organisation.
     OrganisationId,
     /// Id of a person.

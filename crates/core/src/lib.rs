@@ -60,7 +60,8 @@ pub use endpoint::{Endpoint, EndpointStatus};
 pub use event::{Event, EventKind, Headers};
 pub use ids::{
     ApiKeyId, AttemptId, AuditId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId,
-    OperationId, OrganisationId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId, UserId,
+    OperationId, OrganisationId, PortalLinkId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
+    UserId,
 };
 pub use mapping::Mapping;
 pub use notice::{Notice, NoticeKind};

@@ -13,9 +13,12 @@ mod keys;
 mod operations;
 mod organisations;
 mod page;
+mod portal_access;
+mod portal_links;
 mod projects;
 mod quarantine;
 mod repeats;
+mod sight;
 mod sources;
 
 use longshore_core::OrganisationId;
@@ -30,9 +33,15 @@ pub use operations::{
 };
 pub use organisations::{MemberRecord, OrganisationRecord};
 pub use page::{Direction, Page, PageRequest};
+pub use portal_access::PortalPass;
+pub use portal_links::{
+    AuthType, OwnedEndpoint, PORTAL_TOKEN_LIFE, PortalLinkDraft, PortalLinkFilter, PortalLinkRecord,
+    PortalToken,
+};
 pub use projects::{ProjectDraft, ProjectRecord, ProjectStatistics};
 pub use quarantine::quarantine_cursor;
 pub use repeats::{REPEATS_KEPT, Turn};
+pub use sight::Sight;
 pub use sources::{HTTP, SourceFilter, StoredSource};
 
 /// The organisation that the projects of resource files belong to. The first migration of organisations makes it.

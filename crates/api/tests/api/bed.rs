@@ -58,6 +58,11 @@ pub(crate) fn key(role: &str) -> String {
     format!("CO.{role:x<16}.{role:0<64}")
 }
 
+/// The token of a portal link of that name, as text.
+pub(crate) fn token(name: &str) -> String {
+    format!("PRT.{name:x<16}.{name:0<64}")
+}
+
 impl Bed {
     pub(crate) async fn new() -> Self {
         // Every feature is offered, since the document that answers are held against has them all.
@@ -152,6 +157,42 @@ impl Bed {
         .execute(&self.sql)
         .await
         .unwrap();
+    }
+
+    /// Adds a portal link over an owner's endpoints, with a token of its own whose text is [`token`] of `name`, and a
+    /// short-lived one, [`token`] of `fresh-NAME`.
+    pub(crate) async fn portal(&self, project: &str, name: &str, owner: &str, can_manage: bool) {
+        sqlx::query(
+            "WITH link AS (INSERT INTO portal_links (project_id, id, name, owner_id, auth_type, can_manage_endpoint,
+                 token_hash, sealed_token)
+                 VALUES ($1, gen_random_uuid(), $2, $3, 'static_token', $4, $5, '') RETURNING project_id, id)
+             INSERT INTO portal_tokens (project_id, link_id, id, hash, expires_at)
+             SELECT project_id, id, gen_random_uuid(), $6, now() + interval '1 hour' FROM link",
+        )
+        .bind(project.parse::<longshore_core::ProjectId>().unwrap().as_uuid())
+        .bind(name)
+        .bind(owner)
+        .bind(can_manage)
+        .bind(&self.hasher.hash(&token(name))[..])
+        .bind(&self.hasher.hash(&token(&format!("fresh-{name}")))[..])
+        .execute(&self.sql)
+        .await
+        .unwrap();
+    }
+
+    /// Adds an endpoint of the project, of an owner if one is named; its id.
+    pub(crate) async fn endpoint(&self, name: &str, owner: Option<&str>) -> String {
+        let id: sqlx::types::Uuid = sqlx::query_scalar(
+            "INSERT INTO endpoints (project_id, id, name, url, owner_id)
+             VALUES ($1, gen_random_uuid(), $2, 'https://receiver.example/', $3) RETURNING id",
+        )
+        .bind(PROJECT.parse::<longshore_core::ProjectId>().unwrap().as_uuid())
+        .bind(name)
+        .bind(owner)
+        .fetch_one(&self.sql)
+        .await
+        .unwrap();
+        longshore_core::EndpointId::from_uuid(id).to_string()
     }
 
     /// Runs SQL of the test's own.

@@ -12,6 +12,7 @@ mod document;
 mod features;
 mod frame;
 mod keys;
+mod portal_links;
 mod projects;
 mod quarantine;
 mod sources;

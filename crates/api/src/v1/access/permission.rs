@@ -35,6 +35,7 @@ permissions! {
     ReadProjects, WriteProjects => Projects,
     ReadApiKeys, WriteApiKeys => ApiKeys,
     ReadSources, WriteSources => Sources,
+    ReadPortalLinks, WritePortalLinks => PortalLinks,
     ReadQuarantine, WriteQuarantine => Quarantine,
 }
 
