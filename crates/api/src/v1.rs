@@ -30,6 +30,7 @@ mod repeats;
 pub(crate) mod reply;
 pub(crate) mod request;
 mod sources;
+mod subscriptions;
 pub(crate) mod version;
 
 use axum::Router;
@@ -93,6 +94,7 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(features::routes())
         .merge(published::routes())
         .merge(sources::routes())
+        .merge(subscriptions::routes())
         .merge(quarantine::routes())
         .merge(api_keys::routes())
         .merge(organisations::routes())

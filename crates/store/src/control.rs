@@ -17,6 +17,7 @@ mod projects;
 mod quarantine;
 mod repeats;
 mod sources;
+mod subscriptions;
 
 use longshore_core::OrganisationId;
 
@@ -34,6 +35,9 @@ pub use projects::{ProjectDraft, ProjectRecord, ProjectStatistics};
 pub use quarantine::quarantine_cursor;
 pub use repeats::{REPEATS_KEPT, Turn};
 pub use sources::{HTTP, SourceFilter, StoredSource};
+pub use subscriptions::{
+    EndpointBrief, FilterRecord, ListedSubscription, SourceBrief, SubscriptionFilter, SubscriptionRecord,
+};
 
 /// The organisation that the projects of resource files belong to. The first migration of organisations makes it.
 pub const DEFAULT_ORGANISATION: OrganisationId = OrganisationId::from_u128(1);
