@@ -19,6 +19,7 @@ mod limits;
 mod me;
 mod members;
 pub(crate) mod named;
+mod onboarding;
 mod organisations;
 pub(crate) mod page;
 mod portal_links;
@@ -31,6 +32,7 @@ mod repeats;
 pub(crate) mod reply;
 pub(crate) mod request;
 mod sources;
+mod subscriptions;
 pub(crate) mod version;
 
 use axum::Router;
@@ -94,8 +96,10 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(features::routes())
         .merge(published::routes())
         .merge(sources::routes())
+        .merge(subscriptions::routes())
         .merge(quarantine::routes())
         .merge(portal_links::routes())
+        .merge(onboarding::routes())
         .merge(api_keys::routes())
         .merge(organisations::routes())
         .merge(members::routes())

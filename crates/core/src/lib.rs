@@ -59,9 +59,9 @@ pub use delivery::DeliveryState;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use event::{Event, EventKind, Headers};
 pub use ids::{
-    ApiKeyId, AttemptId, AuditId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId,
-    OperationId, OrganisationId, PortalLinkId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId,
-    UserId,
+    ApiKeyId, AttemptId, AuditId, BatchId, DeliveryId, EndpointId, EventId, EventTypeId, FilterId,
+    IdGenerator, LaneId, MetaEventId, OperationId, OrganisationId, PortalLinkId, ProcessId, ProjectId,
+    QuarantineId, SourceId, SubscriptionId, UserId,
 };
 pub use mapping::Mapping;
 pub use notice::{Notice, NoticeKind};

@@ -10,6 +10,7 @@ mod audit_list;
 mod changing;
 mod features;
 mod keys;
+mod onboarding;
 mod operations;
 mod organisations;
 mod page;
@@ -20,6 +21,7 @@ mod quarantine;
 mod repeats;
 mod sight;
 mod sources;
+mod subscriptions;
 
 use longshore_core::OrganisationId;
 
@@ -28,6 +30,7 @@ pub use audit::{Actor, ActorKind, AuditEntry};
 pub use audit_list::{AuditFilter, AuditLine};
 pub use changing::Changing;
 pub use keys::{KeyGrant, ListedKey, NewKey};
+pub use onboarding::{OnboardRow, Onboarded};
 pub use operations::{
     ClaimedOperation, Operation, OperationKind, OperationProgress, OperationState, Selection,
 };
@@ -43,6 +46,9 @@ pub use quarantine::quarantine_cursor;
 pub use repeats::{REPEATS_KEPT, Turn};
 pub use sight::Sight;
 pub use sources::{HTTP, SourceFilter, StoredSource};
+pub use subscriptions::{
+    EndpointBrief, FilterRecord, ListedSubscription, SourceBrief, SubscriptionFilter, SubscriptionRecord,
+};
 
 /// The organisation that the projects of resource files belong to. The first migration of organisations makes it.
 pub const DEFAULT_ORGANISATION: OrganisationId = OrganisationId::from_u128(1);

@@ -50,6 +50,8 @@ pub(crate) struct Asking<'a> {
     path: String,
     key: Option<String>,
     body: Option<Value>,
+    /// A body that is no JSON, with its `Content-Type`.
+    raw: Option<(&'static str, Vec<u8>)>,
     headers: Vec<(&'static str, String)>,
 }
 
@@ -207,7 +209,15 @@ impl Bed {
             true => path.to_owned(),
             false => format!("/api/v1/projects/{PROJECT}{path}"),
         };
-        Asking { bed: self, method, path, key: Some(key("admin")), body: None, headers: Vec::new() }
+        Asking {
+            bed: self,
+            method,
+            path,
+            key: Some(key("admin")),
+            body: None,
+            raw: None,
+            headers: Vec::new(),
+        }
     }
 
     /// GETs within the project.
@@ -243,6 +253,12 @@ impl Asking<'_> {
         self
     }
 
+    /// With a body of another type.
+    pub(crate) fn raw(mut self, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        self.raw = Some((content_type, body.into()));
+        self
+    }
+
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
@@ -259,7 +275,14 @@ impl Asking<'_> {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let body = self.body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        if let Some((content_type, _)) = &self.raw {
+            request = request.header("content-type", *content_type);
+        }
+        let body = match (self.body, self.raw) {
+            (_, Some((_, raw))) => Body::from(raw),
+            (Some(body), None) => Body::from(body.to_string()),
+            (None, None) => Body::empty(),
+        };
         let response = self.bed.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();

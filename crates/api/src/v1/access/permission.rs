@@ -34,6 +34,7 @@ permissions! {
     ReadMembers, WriteMembers => Members,
     ReadProjects, WriteProjects => Projects,
     ReadApiKeys, WriteApiKeys => ApiKeys,
+    ReadSubscriptions, WriteSubscriptions => Subscriptions,
     ReadSources, WriteSources => Sources,
     ReadPortalLinks, WritePortalLinks => PortalLinks,
     ReadQuarantine, WriteQuarantine => Quarantine,
@@ -45,4 +46,12 @@ pub(crate) struct ReadAuditLog;
 impl Permission for ReadAuditLog {
     const RESOURCE: Resource = Resource::AuditLog;
     const ACTION: Action = Action::Read;
+}
+
+/// To make endpoints.
+pub(crate) struct WriteEndpoints;
+
+impl Permission for WriteEndpoints {
+    const RESOURCE: Resource = Resource::Endpoints;
+    const ACTION: Action = Action::Write;
 }
