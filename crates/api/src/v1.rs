@@ -13,6 +13,7 @@ mod brokers;
 mod control;
 pub(crate) mod document;
 pub(crate) mod etag;
+mod event_types;
 mod features;
 mod ingest;
 mod limits;
@@ -95,6 +96,7 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(published::routes())
         .merge(sources::routes())
         .merge(subscriptions::routes())
+        .merge(event_types::routes())
         .merge(quarantine::routes())
         .merge(api_keys::routes())
         .merge(organisations::routes())

@@ -36,6 +36,8 @@ permissions! {
     ReadApiKeys, WriteApiKeys => ApiKeys,
     ReadSources, WriteSources => Sources,
     ReadQuarantine, WriteQuarantine => Quarantine,
+    ReadSubscriptions, WriteSubscriptions => Subscriptions,
+    ReadEventTypes, WriteEventTypes => EventTypes,
 }
 
 /// To look at the audit log; nobody changes it.
