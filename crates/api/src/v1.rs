@@ -13,6 +13,7 @@ mod brokers;
 mod control;
 pub(crate) mod document;
 pub(crate) mod etag;
+mod event_types;
 mod features;
 mod ingest;
 mod limits;
@@ -97,6 +98,7 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(published::routes())
         .merge(sources::routes())
         .merge(subscriptions::routes())
+        .merge(event_types::routes())
         .merge(quarantine::routes())
         .merge(portal_links::routes())
         .merge(onboarding::routes())

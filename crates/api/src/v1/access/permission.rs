@@ -34,10 +34,11 @@ permissions! {
     ReadMembers, WriteMembers => Members,
     ReadProjects, WriteProjects => Projects,
     ReadApiKeys, WriteApiKeys => ApiKeys,
-    ReadSubscriptions, WriteSubscriptions => Subscriptions,
     ReadSources, WriteSources => Sources,
     ReadPortalLinks, WritePortalLinks => PortalLinks,
     ReadQuarantine, WriteQuarantine => Quarantine,
+    ReadSubscriptions, WriteSubscriptions => Subscriptions,
+    ReadEventTypes, WriteEventTypes => EventTypes,
 }
 
 /// To look at the audit log; nobody changes it.

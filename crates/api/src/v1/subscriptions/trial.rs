@@ -107,7 +107,7 @@ async fn test_subscription_filter(
         given => given.unwrap_or_default(),
     };
     let is_match = request.pass(&filter, semantics)
-        && passes(query, &request.query.clone().unwrap_or_default())
+        && passes(query, request.query.as_ref().unwrap_or(&Value::Null))
         && passes(path, &path_given);
     Ok(Reply::ok("Subscriptions filter validated successfully", is_match))
 }
