@@ -2,7 +2,7 @@
 //!
 //! What it is for: everything that people do to their projects, as HTTP requests under `/api/v1`. What it does not do:
 //! take events in (the data plane does), or touch the hot path: it has connections of its own. Invariants: nothing of a
-//! request is looked at before it is known who asks and that they may ([`InProject`](access::InProject)); every answer is
+//! request is looked at before it is known who asks and that they may (`access::InProject`); every answer is
 //! in the contract's envelope; every operation is in the document that is served.
 
 pub(crate) mod access;
