@@ -21,7 +21,7 @@ use serde_json::Value;
 pub(crate) use organisation::InOrganisation;
 pub(crate) use permission::*;
 pub(crate) use personal::Personal;
-pub(crate) use portal::{InSight, Portal};
+pub(crate) use portal::{InSight, Portal, Seeing};
 
 use super::control::Control;
 use super::features::Guarded;

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use self::body::{NewPortalLinkBody, PortalLinkChangeBody};
 use self::view::{PortalLinkView, PortalView, Shown};
-use super::access::{InProject, InSight, Portal, ReadPortalLinks, WritePortalLinks};
+use super::access::{InProject, InSight, Portal, ReadPortalLinks, Seeing, WritePortalLinks};
 use super::body::JsonBody;
 use super::control::Control;
 use super::etag::IfMatch;

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use self::body::SubscriptionBody;
 use self::view::SubscriptionView;
-use super::access::{InProject, ReadSubscriptions, WriteSubscriptions};
+use super::access::{InProject, InSight, ReadSubscriptions, Seeing, WriteSubscriptions};
 use super::body::JsonBody;
 use super::control::Control;
 use super::etag::IfMatch;
@@ -83,17 +83,18 @@ fn subscription_id(text: &str) -> Result<SubscriptionId, Problem> {
     tag = "Subscriptions",
     params(("project_id" = String, Path, description = "The project's id"), PageQuery, SubscriptionQuery),
     responses((status = 200, description = "A page of subscriptions", body = Envelope<Paged<SubscriptionView>>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_subscriptions(
-    access: InProject<ReadSubscriptions>,
+    access: InSight<ReadSubscriptions>,
     State(control): State<Control>,
     Params(page): Params<PageQuery>,
     Params(query): Params<Vec<(String, String)>>,
 ) -> Result<impl IntoResponse, Problem> {
     let request = page.parse()?;
     let filter = SubscriptionQuery::parse(&query)?;
-    let found = control.store().subscriptions_page(access.id(), &filter, &request).await?;
-    let views = found.map(|listed| SubscriptionView::of(access.id(), listed));
+    let found = control.store().subscriptions_page(&access.sight(), &filter, &request).await?;
+    let views = found.map(|listed| SubscriptionView::of(&access.project_uid(), shown_to(&access, listed)));
     let paged = Paged::new(views, request.limit, |view| view.uid.clone());
     Ok(Reply::ok("Subscriptions fetched successfully", paged))
 }
@@ -135,13 +136,14 @@ async fn create_subscription(
         ("subscription_id" = String, Path, description = "The subscription's id"),
     ),
     responses((status = 200, description = "The subscription", body = Envelope<SubscriptionView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_subscription(
-    access: InProject<ReadSubscriptions>,
+    access: InSight<ReadSubscriptions>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
-    let stored = read(&access, &control, &id).await?;
+    let stored = shown_to(&access, read(&access, &control, &id).await?);
     Ok(replied(&access, stored, Reply::ok, "Subscription fetched successfully"))
 }
 
@@ -226,14 +228,22 @@ async fn toggle_subscription_status(
     Ok(Reply::accepted("Subscription status updated successfully", None::<()>))
 }
 
-fn replied<P>(
-    access: &InProject<P>,
+/// A portal link's holder is not shown where events come in.
+fn shown_to<P>(access: &InSight<P>, stored: ListedSubscription) -> ListedSubscription {
+    match access.portal() {
+        None => stored,
+        Some(_) => ListedSubscription { source: None, ..stored },
+    }
+}
+
+fn replied(
+    access: &impl Seeing,
     stored: ListedSubscription,
     reply: impl FnOnce(&'static str, SubscriptionView) -> Reply<SubscriptionView>,
     message: &'static str,
 ) -> Reply<SubscriptionView> {
     let updated_at: Timestamp = stored.record.updated_at;
-    reply(message, SubscriptionView::of(access.id(), stored)).tagged(updated_at)
+    reply(message, SubscriptionView::of(&access.project_uid(), stored)).tagged(updated_at)
 }
 
 /// What the audit log is told of a subscription.
@@ -249,8 +259,8 @@ fn told(record: &SubscriptionRecord) -> Value {
     })
 }
 
-async fn read<P>(access: &InProject<P>, control: &Control, id: &str) -> Result<ListedSubscription, Problem> {
-    let found = control.store().subscription(access.id(), subscription_id(id)?).await?;
+async fn read(access: &impl Seeing, control: &Control, id: &str) -> Result<ListedSubscription, Problem> {
+    let found = control.store().subscription(&access.sight(), subscription_id(id)?).await?;
     found.ok_or_else(|| Problem::not_found("subscription"))
 }
 

@@ -210,3 +210,54 @@ async fn what_is_wrong_with_a_link_is_named() {
         assert_eq!(bed.put(&nowhere, json!({})).await.status, 404);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_token_sees_subscriptions_of_its_owners_endpoints_alone() {
+    let bed = Bed::new().await;
+    let source = json!({"name": "in", "type": "http", "verifier": {"type": "noop"}});
+    let source = bed.post("/sources", source).await.text("/uid");
+    let subscribe = async |name: &str, owner: Option<&str>| -> String {
+        let endpoint = bed.endpoint(name, owner).await;
+        let filter = json!({"event_types": ["*"], "filter": {"body": {"of": name}}});
+        let body =
+            json!({"name": name, "endpoint_id": endpoint, "filter_config": filter, "source_id": source});
+        bed.post("/subscriptions", body).await.text("/uid")
+    };
+    let own = subscribe("own", Some("acme")).await;
+    let others = [subscribe("other", Some("else")).await, subscribe("nobody's", None).await];
+    for can_manage in [false, true] {
+        let body = json!({"name": "Acme", "owner_id": "acme", "can_manage_endpoint": can_manage});
+        let token = create(&bed, body).await.text("/token");
+        let ask = |method: Method, path: &str| bed.ask(method, path).key(token.clone()).body(json!({}));
+
+        for query in ["", "?name=o", "?endpointId="] {
+            let list = ask(Method::GET, &format!("/subscriptions{query}")).send().await;
+            let content = list.data()["content"].as_array().unwrap();
+            assert_eq!(content.len(), 1, "{query}: {list:?}");
+            assert_eq!(content[0]["uid"], own.as_str());
+            assert_eq!(content[0].get("source_metadata"), None, "where events come in is not its holder's");
+        }
+        let path = format!("/subscriptions/{own}");
+        let seen = ask(Method::GET, &path).send().await;
+        assert_eq!((seen.text("/name"), seen.data().get("source_metadata")), ("own".into(), None));
+        let filters = ask(Method::GET, &format!("{path}/filters")).send().await;
+        assert_eq!(filters.text("/0/body/of"), "own");
+        let filter = format!("{path}/filters/{}", filters.text("/0/uid"));
+        assert_eq!(ask(Method::GET, &filter).send().await.status, 200);
+        for (method, path) in [
+            (Method::DELETE, path.clone()),
+            (Method::PUT, path.clone()),
+            (Method::DELETE, filter.clone()),
+            (Method::POST, "/subscriptions".to_owned()),
+        ] {
+            assert_eq!(ask(method, &path).send().await.status, 403, "{path}");
+        }
+        for other in &others {
+            let there = bed.get(&format!("/subscriptions/{other}/filters")).await.text("/0/uid");
+            for path in ["".to_owned(), "/filters".to_owned(), format!("/filters/{there}")] {
+                let hidden = ask(Method::GET, &format!("/subscriptions/{other}{path}")).send().await;
+                assert_eq!(hidden.status, 404, "{path}");
+            }
+        }
+    }
+}

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::changing::Changing;
 use super::page::{Page, PageRequest};
+use super::sight::Sight;
 use crate::connect::Store;
 use crate::error::{misconfigured, sort};
 use crate::rows::StoredFilter;
@@ -256,13 +257,13 @@ macro_rules! select {
 }
 
 impl Store {
-    /// A page of a project's subscriptions.
+    /// A page of a project's subscriptions; of an owner, those of his endpoints.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn subscriptions_page(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         filter: &SubscriptionFilter,
         request: &PageRequest,
     ) -> Result<Page<ListedSubscription>, StoreError> {
@@ -272,15 +273,17 @@ impl Store {
             r#"AND (cardinality($2::uuid[]) = 0 OR s.endpoint_id = ANY($2))
                AND ($3::text IS NULL OR position(lower($3) IN lower(s.name)) > 0)
                AND ($4::uuid IS NULL OR s.id > $4) AND ($5::uuid IS NULL OR s.id < $5)
+               AND ($8::text IS NULL OR e.owner_id = $8)
                ORDER BY CASE WHEN $6 THEN s.id END, CASE WHEN NOT $6 THEN s.id END DESC
                LIMIT $7"#,
-            project.as_uuid(),
+            sight.project_id().as_uuid(),
             &endpoints,
             filter.name,
             after,
             before,
             request.reads_ascending(),
             request.rows(),
+            sight.owner_id(),
         )
         .fetch_all(self.pool())
         .await
@@ -288,19 +291,24 @@ impl Store {
         request.page(rows).try_map(Row::parse)
     }
 
-    /// A subscription of a project.
+    /// A subscription of a project; of an owner, one of his endpoints'.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn subscription(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         id: SubscriptionId,
     ) -> Result<Option<ListedSubscription>, StoreError> {
-        let row = select!("AND s.id = $2", project.as_uuid(), id.as_uuid())
-            .fetch_optional(self.pool())
-            .await
-            .map_err(sort)?;
+        let row = select!(
+            "AND s.id = $2 AND ($3::text IS NULL OR e.owner_id = $3)",
+            sight.project_id().as_uuid(),
+            id.as_uuid(),
+            sight.owner_id(),
+        )
+        .fetch_optional(self.pool())
+        .await
+        .map_err(sort)?;
         row.map(Row::parse).transpose()
     }
 }

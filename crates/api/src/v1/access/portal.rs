@@ -11,12 +11,12 @@ use http::request::Parts;
 use longshore_core::access::{Action, Role, portal_allows};
 use longshore_store::control::{PortalPass, ProjectRecord, Sight};
 
-use super::{Caller, Grant, Permission, enter, version_of};
+use super::{Caller, Grant, InProject, Permission, enter, version_of};
 use crate::v1::control::Control;
 use crate::v1::problem::Problem;
 
 /// A request within a project, by somebody who may do `P` there, or by who has a portal link with which `P` may be done
-/// to its owner's endpoints. It stands in place of [`InProject`](super::InProject) where portal links are let in; such an
+/// to its owner's endpoints. It stands in place of [`InProject`] where portal links are let in; such an
 /// operation says `x-longshore-portal` in the document.
 pub(crate) struct InSight<P> {
     /// Who asks.
@@ -33,9 +33,17 @@ pub(crate) struct Portal {
     pub(crate) pass: Arc<PortalPass>,
 }
 
-impl<P> InSight<P> {
-    /// What the request may be answered with.
-    pub(crate) fn sight(&self) -> Sight {
+/// A request that sees something of a project: what handlers with and without portal links have in common.
+pub(crate) trait Seeing {
+    /// What it may be answered with.
+    fn sight(&self) -> Sight;
+
+    /// The project's id, for people and programs to read.
+    fn project_uid(&self) -> String;
+}
+
+impl<P> Seeing for InSight<P> {
+    fn sight(&self) -> Sight {
         let id = self.project.project.id;
         match self.portal() {
             Some(pass) => Sight::owner(id, pass.owner_id.clone()),
@@ -43,17 +51,28 @@ impl<P> InSight<P> {
         }
     }
 
+    fn project_uid(&self) -> String {
+        self.project.project.id.to_string()
+    }
+}
+
+impl<P> Seeing for InProject<P> {
+    fn sight(&self) -> Sight {
+        Sight::project(self.id())
+    }
+
+    fn project_uid(&self) -> String {
+        self.id().to_string()
+    }
+}
+
+impl<P> InSight<P> {
     /// The portal link by which it came.
     pub(crate) fn portal(&self) -> Option<&PortalPass> {
         match &self.caller.grant {
             Grant::Portal(pass) => Some(pass),
             Grant::Project(..) | Grant::User(..) => None,
         }
-    }
-
-    /// The project's id, for people and programs to read.
-    pub(crate) fn project_uid(&self) -> String {
-        self.project.project.id.to_string()
     }
 
     /// Whether the caller may do `Q` too; whoever has a portal link has nothing else.

@@ -15,7 +15,7 @@ use super::change;
 use super::filter_body::{BulkFilterBody, FILTERS_MOST, FilterBody, NewFilterBody, member};
 use super::view::FilterView;
 use super::{found, read, subscription_id};
-use crate::v1::access::{InProject, ReadSubscriptions, WriteSubscriptions};
+use crate::v1::access::{InProject, InSight, ReadSubscriptions, WriteSubscriptions};
 use crate::v1::body::JsonBody;
 use crate::v1::control::Control;
 use crate::v1::etag::IfMatch;
@@ -42,9 +42,10 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
         ("subscription_id" = String, Path, description = "The subscription's id"),
     ),
     responses((status = 200, description = "The filters, oldest first", body = Envelope<Vec<FilterView>>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_filters(
-    access: InProject<ReadSubscriptions>,
+    access: InSight<ReadSubscriptions>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -192,9 +193,10 @@ async fn bulk_update(
         ("filter_id" = String, Path, description = "The filter's id"),
     ),
     responses((status = 200, description = "The filter", body = Envelope<FilterView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_filter(
-    access: InProject<ReadSubscriptions>,
+    access: InSight<ReadSubscriptions>,
     State(control): State<Control>,
     Path((_, subscription, id)): Path<(String, String, String)>,
 ) -> Result<impl IntoResponse, Problem> {

@@ -1,6 +1,6 @@
 //! Subscriptions and filters as they are shown.
 
-use longshore_core::{ProjectId, RetrySchedule, SubscriptionId, TypePattern};
+use longshore_core::{RetrySchedule, SubscriptionId, TypePattern};
 use longshore_store::control::{
     EndpointBrief, FilterRecord, HTTP, ListedSubscription, SourceBrief, SubscriptionRecord,
 };
@@ -190,7 +190,7 @@ fn object(scope: Option<&Value>) -> Value {
 }
 
 impl SubscriptionView {
-    pub(super) fn of(project: ProjectId, listed: ListedSubscription) -> Self {
+    pub(super) fn of(project: &str, listed: ListedSubscription) -> Self {
         let ListedSubscription { record, endpoint, source } = listed;
         let kept = &record.contract_settings;
         Self {
@@ -220,7 +220,7 @@ impl SubscriptionView {
 }
 
 impl SubscribedEndpointView {
-    fn of(project: ProjectId, record: &SubscriptionRecord, endpoint: EndpointBrief) -> Self {
+    fn of(project: &str, record: &SubscriptionRecord, endpoint: EndpointBrief) -> Self {
         Self {
             uid: record.endpoint.to_string(),
             project_id: project.to_string(),
@@ -237,7 +237,7 @@ impl SubscribedEndpointView {
 }
 
 impl SubscribedSourceView {
-    fn of(project: ProjectId, uid: String, source: SourceBrief) -> Self {
+    fn of(project: &str, uid: String, source: SourceBrief) -> Self {
         Self {
             uid,
             project_id: project.to_string(),
