@@ -34,6 +34,7 @@ pub(crate) mod reply;
 pub(crate) mod request;
 mod sources;
 mod subscriptions;
+pub(crate) mod url_rules;
 pub(crate) mod version;
 
 use axum::Router;
@@ -48,6 +49,7 @@ pub use brokers::{Answering, Brokers, ReplayOutcome, Replays};
 pub use control::{Control, ControlSettings};
 pub use problem::Problem;
 pub use quarantine::advance_operations;
+pub use url_rules::UrlRules;
 pub use version::NEWEST;
 pub use version::newest_version;
 

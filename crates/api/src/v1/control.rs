@@ -10,6 +10,7 @@ use longshore_store::{ApiKeyHasher, Store};
 use super::brokers::{Brokers, Nothing, Replays};
 use super::limits::Limits;
 use super::published::Published;
+use super::url_rules::{Syntax, UrlRules};
 use super::version::ApiVersion;
 
 /// What the control plane is told about its installation.
@@ -48,6 +49,7 @@ pub struct Control {
     inner: Arc<Inner>,
     brokers: Arc<dyn Brokers>,
     replays: Arc<dyn Replays>,
+    url_rules: Arc<dyn UrlRules>,
 }
 
 struct Inner {
@@ -78,7 +80,8 @@ impl Control {
         let limits = settings.rate_limit.map(Limits::new);
         let published = OnceLock::new();
         let inner = Arc::new(Inner { store, hasher, settings, default_version, limits, published });
-        Ok(Self { inner, brokers: Arc::new(Nothing), replays: Arc::new(Nothing) })
+        let url_rules = Arc::new(Syntax);
+        Ok(Self { inner, brokers: Arc::new(Nothing), replays: Arc::new(Nothing), url_rules })
     }
 
     /// With the brokers that are built in.
@@ -91,6 +94,16 @@ impl Control {
     #[must_use]
     pub fn with_replays(self, replays: Arc<dyn Replays>) -> Self {
         Self { replays, ..self }
+    }
+
+    /// With the installation's rules for URLs of endpoints.
+    #[must_use]
+    pub fn with_url_rules(self, url_rules: Arc<dyn UrlRules>) -> Self {
+        Self { url_rules, ..self }
+    }
+
+    pub(crate) fn url_rules(&self) -> &dyn UrlRules {
+        &*self.url_rules
     }
 
     pub(crate) fn brokers(&self) -> &dyn Brokers {

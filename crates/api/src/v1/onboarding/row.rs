@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
+use crate::v1::url_rules::UrlRules;
+
 /// The longest name, event type, user name and password, in characters.
 const LONGEST: usize = 256;
-/// The longest URL, in bytes.
-const LONGEST_URL: usize = 2_048;
 
 /// An endpoint to be made, and the events that it gets.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -48,6 +48,7 @@ impl OnboardItem {
     pub(super) fn check(
         self,
         row: usize,
+        rules: &dyn UrlRules,
         egress: &EgressSettings,
         errors: &mut Vec<OnboardErrorView>,
     ) -> Option<OnboardRow> {
@@ -56,7 +57,7 @@ impl OnboardItem {
         };
         let name = line(self.name).and_then(|name| name.ok_or_else(|| "is missing".to_owned()));
         let name = name.map_err(|message| take("name", message));
-        let url = url(self.url, egress).map_err(|message| take("url", message));
+        let url = url(self.url, rules, egress).map_err(|message| take("url", message));
         let event_type = event_type(self.event_type).map_err(|message| take("event_type", message));
         let username = credential(self.auth_username);
         let username = username.and_then(|text| match text {
@@ -116,33 +117,7 @@ fn event_type(given: Option<String>) -> Checked<TypePattern> {
     }
 }
 
-/// What can be said of a URL without asking anybody; each attempt asks the whole of the installation's rules.
-fn url(given: Option<String>, egress: &EgressSettings) -> Checked<Url> {
-    let text =
-        given.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).ok_or("is missing")?;
-    if text.len() > LONGEST_URL {
-        return Err(format!("is longer than {LONGEST_URL} bytes"));
-    }
-    if text.chars().any(|letter| letter.is_control() || letter.is_whitespace() || letter == '\\') {
-        return Err("must not hold spaces, control characters or backslashes".to_owned());
-    }
-    let url = Url::parse(&text).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "https" => {}
-        "http" if egress.allow_http == Some(true) => {}
-        "http" => return Err("plain http is off in this project; use https".to_owned()),
-        other => return Err(format!("`{other}` is not https")),
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("names no host".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "must not hold a user name or a password; use `auth_username` and `auth_password`".to_owned()
-        );
-    }
-    if url.fragment().is_some() {
-        return Err("a fragment is never sent; leave out `#` and what follows".to_owned());
-    }
-    Ok(url)
+fn url(given: Option<String>, rules: &dyn UrlRules, egress: &EgressSettings) -> Checked<Url> {
+    let text = given.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    rules.parse(&text.ok_or("is missing")?, egress)
 }
