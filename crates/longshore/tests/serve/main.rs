@@ -9,6 +9,7 @@ mod endpoints;
 mod keys;
 mod notices;
 mod planes;
+mod portal;
 mod rolling;
 mod sources;
 #[path = "../support/mod.rs"]
