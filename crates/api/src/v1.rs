@@ -12,6 +12,8 @@ pub(crate) mod body;
 mod brokers;
 mod control;
 pub(crate) mod document;
+mod egress;
+pub(crate) mod endpoints;
 pub(crate) mod etag;
 mod features;
 mod ingest;
@@ -42,6 +44,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use brokers::{Answering, Brokers, ReplayOutcome, Replays};
 pub use control::{Control, ControlSettings};
+pub use egress::{Egress, FetchedToken};
 pub use problem::Problem;
 pub use quarantine::advance_operations;
 pub use version::NEWEST;
@@ -92,6 +95,7 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(projects::routes())
         .merge(features::routes())
         .merge(published::routes())
+        .merge(endpoints::routes())
         .merge(sources::routes())
         .merge(quarantine::routes())
         .merge(api_keys::routes())

@@ -12,6 +12,7 @@ use crate::commands::open_control_store;
 use crate::config::Config;
 use crate::lifecycle::{Stage, Tasks};
 use crate::ops;
+use crate::registration::Registration;
 use crate::replays::{self, BuiltIn, Replayer};
 
 /// The routes of the public API. Their connections are closed when the process ends.
@@ -34,6 +35,7 @@ pub(crate) async fn routes(tasks: &mut Tasks, config: &Config) -> anyhow::Result
     let control = control.map_err(|problem| anyhow!("`api.default_version`: {problem}"))?;
     let control = control
         .with_brokers(Arc::new(BuiltIn))
+        .with_egress(Arc::new(Registration::new(config)?))
         .with_replays(Arc::new(Replayer::new(store.clone(), config.clone())));
     let (worker, soft) = (control.clone(), tasks.stop().soft.clone());
     tasks.spawn("work on quarantined messages", Stage::Ingest, async move {

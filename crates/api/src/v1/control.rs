@@ -8,6 +8,7 @@ use longshore_core::features::FeatureSwitches;
 use longshore_store::{ApiKeyHasher, Store};
 
 use super::brokers::{Brokers, Nothing, Replays};
+use super::egress::{Egress, Nobody};
 use super::limits::Limits;
 use super::published::Published;
 use super::version::ApiVersion;
@@ -48,6 +49,7 @@ pub struct Control {
     inner: Arc<Inner>,
     brokers: Arc<dyn Brokers>,
     replays: Arc<dyn Replays>,
+    egress: Arc<dyn Egress>,
 }
 
 struct Inner {
@@ -78,7 +80,7 @@ impl Control {
         let limits = settings.rate_limit.map(Limits::new);
         let published = OnceLock::new();
         let inner = Arc::new(Inner { store, hasher, settings, default_version, limits, published });
-        Ok(Self { inner, brokers: Arc::new(Nothing), replays: Arc::new(Nothing) })
+        Ok(Self { inner, brokers: Arc::new(Nothing), replays: Arc::new(Nothing), egress: Arc::new(Nobody) })
     }
 
     /// With the brokers that are built in.
@@ -91,6 +93,16 @@ impl Control {
     #[must_use]
     pub fn with_replays(self, replays: Arc<dyn Replays>) -> Self {
         Self { replays, ..self }
+    }
+
+    /// With somebody who sends webhooks.
+    #[must_use]
+    pub fn with_egress(self, egress: Arc<dyn Egress>) -> Self {
+        Self { egress, ..self }
+    }
+
+    pub(crate) fn egress(&self) -> &dyn Egress {
+        &*self.egress
     }
 
     pub(crate) fn brokers(&self) -> &dyn Brokers {

@@ -9,6 +9,7 @@ mod bed;
 mod brokers;
 mod credentials;
 mod document;
+mod endpoints;
 mod features;
 mod frame;
 mod keys;

@@ -34,6 +34,7 @@ permissions! {
     ReadMembers, WriteMembers => Members,
     ReadProjects, WriteProjects => Projects,
     ReadApiKeys, WriteApiKeys => ApiKeys,
+    ReadEndpoints, WriteEndpoints => Endpoints,
     ReadSources, WriteSources => Sources,
     ReadQuarantine, WriteQuarantine => Quarantine,
 }
