@@ -15,14 +15,17 @@ pub(crate) mod document;
 mod egress;
 pub(crate) mod endpoints;
 pub(crate) mod etag;
+mod event_types;
 mod features;
 mod ingest;
 mod limits;
 mod me;
 mod members;
 pub(crate) mod named;
+mod onboarding;
 mod organisations;
 pub(crate) mod page;
+mod portal_links;
 pub(crate) mod problem;
 mod projects;
 mod published;
@@ -32,6 +35,7 @@ mod repeats;
 pub(crate) mod reply;
 pub(crate) mod request;
 mod sources;
+mod subscriptions;
 pub(crate) mod version;
 
 use axum::Router;
@@ -97,7 +101,11 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(published::routes())
         .merge(endpoints::routes())
         .merge(sources::routes())
+        .merge(subscriptions::routes())
+        .merge(event_types::routes())
         .merge(quarantine::routes())
+        .merge(portal_links::routes())
+        .merge(onboarding::routes())
         .merge(api_keys::routes())
         .merge(organisations::routes())
         .merge(members::routes())

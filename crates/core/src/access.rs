@@ -190,6 +190,17 @@ pub fn scopes_allow(scopes: &[Scope], resource: Resource, action: Action) -> boo
     scopes.is_empty() || scopes.iter().any(|scope| scope.allows(resource, action))
 }
 
+/// Whether a portal link opens that, as far as the endpoints of its owner go.
+#[must_use]
+pub const fn portal_allows(resource: Resource, action: Action, can_manage_endpoint: bool) -> bool {
+    use Resource as R;
+    match (resource, action) {
+        (R::Endpoints | R::Subscriptions | R::Events | R::Deliveries | R::PortalLinks, Action::Read) => true,
+        (R::Endpoints, Action::Write) => can_manage_endpoint,
+        _ => false,
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -252,6 +263,26 @@ mod tests {
                 assert_eq!(role.allows(resource, action), role >= least, "{role} {resource:?} {action:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_portal_link_opens_little_and_changes_endpoints_alone() {
+        let opened = |action: Action, can_manage: bool| -> Vec<Resource> {
+            let all = Resource::ALL.into_iter();
+            all.filter(|resource| portal_allows(*resource, action, can_manage)).collect()
+        };
+        let read = [
+            Resource::Endpoints,
+            Resource::Subscriptions,
+            Resource::Events,
+            Resource::Deliveries,
+            Resource::PortalLinks,
+        ];
+
+        assert_eq!(opened(Action::Read, false), read);
+        assert_eq!(opened(Action::Read, true), read);
+        assert_eq!(opened(Action::Write, false), []);
+        assert_eq!(opened(Action::Write, true), [Resource::Endpoints]);
     }
 
     #[test]

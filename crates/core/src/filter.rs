@@ -97,6 +97,13 @@ impl FilterError {
     fn new(path: impl Into<String>, problem: impl Into<Cow<'static, str>>) -> Self {
         Self { path: path.into(), problem: problem.into().into_owned() }
     }
+
+    /// The same, of a filter that is the member `name` of something.
+    #[must_use]
+    pub fn under(self, name: &str) -> Self {
+        let path = if self.path == parse::TOP { name.to_owned() } else { format!("{name}.{}", self.path) };
+        Self { path, ..self }
+    }
 }
 
 impl Filter {
@@ -150,12 +157,7 @@ impl FilterSet {
             None | Some(Value::Null) => Ok(None),
             Some(document) => match Filter::parse(document) {
                 Ok(filter) => Ok((!filter.is_empty()).then_some(filter)),
-                Err(FilterError { path, problem }) if path == parse::TOP => {
-                    Err(FilterError::new(name, problem))
-                }
-                Err(FilterError { path, problem }) => {
-                    Err(FilterError::new(format!("{name}.{path}"), problem))
-                }
+                Err(error) => Err(error.under(name)),
             },
         };
         Ok(Self { body: scope("body", body)?, headers: scope("headers", headers)? })

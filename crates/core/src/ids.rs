@@ -117,6 +117,10 @@ id! {
     EndpointId,
     /// Id of a subscription.
     SubscriptionId,
+    /// Id of a subscription's filter for some event types.
+    FilterId,
+    /// Id of a type of events in a project's catalogue.
+    EventTypeId,
     /// Id of a delivery.
     DeliveryId,
     /// Id of an attempt.
@@ -129,6 +133,8 @@ id! {
     MetaEventId,
     /// Id of an API key.
     ApiKeyId,
+    /// Id of a portal link.
+    PortalLinkId,
     /// Id of an organisation.
     OrganisationId,
     /// Id of a person.
@@ -185,6 +191,14 @@ impl SubscriptionId {
     #[must_use]
     pub fn derive(endpoint: EndpointId) -> Self {
         Self(digest(&[b"subscription", &endpoint.0.to_be_bytes()]))
+    }
+}
+
+impl FilterId {
+    /// The id of a filter that came with a resource file, which gives it none.
+    #[must_use]
+    pub fn derive(subscription: SubscriptionId, event_type: &str) -> Self {
+        Self(digest(&[b"filter", &subscription.0.to_be_bytes(), event_type.as_bytes()]))
     }
 }
 

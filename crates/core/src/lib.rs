@@ -12,6 +12,7 @@
 //! | [`event`] | [`Event`], its kind, its headers |
 //! | [`project`], [`endpoint`], [`subscription`] | the configured resources |
 //! | [`snapshot`] | all resources at one moment, indexed for matching |
+//! | [`catalogue`] | which event types a project knows, and what their data look like |
 //! | [`filter`] | the filter language |
 //! | [`mapping`] | where in a message the parts of an event are |
 //! | [`media`] | which payloads are JSON |
@@ -30,6 +31,7 @@
 pub mod access;
 pub mod attempt;
 pub mod breaker;
+pub mod catalogue;
 pub mod clock;
 pub mod delivery;
 pub mod duration;
@@ -59,8 +61,9 @@ pub use delivery::DeliveryState;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use event::{Event, EventKind, Headers};
 pub use ids::{
-    ApiKeyId, AttemptId, AuditId, BatchId, DeliveryId, EndpointId, EventId, IdGenerator, LaneId, MetaEventId,
-    OperationId, OrganisationId, ProcessId, ProjectId, QuarantineId, SourceId, SubscriptionId, UserId,
+    ApiKeyId, AttemptId, AuditId, BatchId, DeliveryId, EndpointId, EventId, EventTypeId, FilterId,
+    IdGenerator, LaneId, MetaEventId, OperationId, OrganisationId, PortalLinkId, ProcessId, ProjectId,
+    QuarantineId, SourceId, SubscriptionId, UserId,
 };
 pub use mapping::Mapping;
 pub use notice::{Notice, NoticeKind};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use longshore_api::v1::{Answering, Egress, FetchedToken};
 use longshore_core::endpoint::{ClientCertificate, OAuth2};
+use longshore_core::project::EgressSettings;
 use longshore_core::{Project, Secret};
 use longshore_pipeline::dispatch::HttpTransport;
 use longshore_pipeline::dispatch::egress::{EgressRules, check_oauth2, client_certificate};
@@ -33,8 +34,8 @@ impl Registration {
 }
 
 impl Egress for Registration {
-    fn url(&self, project: &Project, text: &str) -> Result<Url, String> {
-        self.rules.parse(text, &project.settings.egress).map_err(|error| error.to_string())
+    fn url(&self, text: &str, project: &EgressSettings) -> Result<Url, String> {
+        self.rules.parse(text, project).map_err(|error| error.to_string())
     }
 
     fn certificate(&self, pair: &ClientCertificate) -> Result<(), String> {

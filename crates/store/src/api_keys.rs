@@ -43,17 +43,30 @@ impl ApiKeyHasher {
     }
 }
 
-/// The text of an API key: `CO.<16 characters>.<64 characters>`. It shows itself to nobody who does not ask.
+/// What the tokens of portal links begin with.
+pub const PORTAL_PREFIX: &str = "PRT.";
+
+/// The text of an API key, `CO.<16 characters>.<64 characters>`, or of a portal link's token, `PRT.….…`. It shows itself
+/// to nobody who does not ask.
 pub struct ApiKeyText(String);
 
 impl ApiKeyText {
     /// A new one.
     pub fn generate(rng: &mut impl Rng) -> Self {
+        Self::beginning("CO.", rng)
+    }
+
+    /// A new token of a portal link.
+    pub fn generate_portal(rng: &mut impl Rng) -> Self {
+        Self::beginning(PORTAL_PREFIX, rng)
+    }
+
+    fn beginning(prefix: &str, rng: &mut impl Rng) -> Self {
         let mut letters = |count: usize| -> String {
             (0..count).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
         };
         let mask = letters(16);
-        Self(format!("CO.{mask}.{}", letters(64)))
+        Self(format!("{prefix}{mask}.{}", letters(64)))
     }
 
     /// The part that may be shown, to tell keys apart.

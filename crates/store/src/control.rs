@@ -9,15 +9,21 @@ mod audit;
 mod audit_list;
 mod changing;
 mod endpoints;
+mod event_types;
 mod features;
 mod keys;
+mod onboarding;
 mod operations;
 mod organisations;
 mod page;
+mod portal_access;
+mod portal_links;
 mod projects;
 mod quarantine;
 mod repeats;
+mod sight;
 mod sources;
+mod subscriptions;
 
 use longshore_core::OrganisationId;
 
@@ -28,16 +34,27 @@ pub use changing::Changing;
 pub use endpoints::{
     BreakerRecord, Contacts, EndpointFilter, EndpointOutcomes, SecretRecord, StoredEndpoint,
 };
+pub use event_types::EventTypeRecord;
 pub use keys::{KeyGrant, ListedKey, NewKey};
+pub use onboarding::{OnboardRow, Onboarded};
 pub use operations::{
     ClaimedOperation, Operation, OperationKind, OperationProgress, OperationState, Selection,
 };
 pub use organisations::{MemberRecord, OrganisationRecord};
 pub use page::{Direction, Page, PageRequest};
+pub use portal_access::PortalPass;
+pub use portal_links::{
+    AuthType, OwnedEndpoint, PORTAL_TOKEN_LIFE, PortalLinkDraft, PortalLinkFilter, PortalLinkRecord,
+    PortalToken,
+};
 pub use projects::{ProjectDraft, ProjectRecord, ProjectStatistics};
 pub use quarantine::quarantine_cursor;
 pub use repeats::{REPEATS_KEPT, Turn};
+pub use sight::Sight;
 pub use sources::{HTTP, SourceFilter, StoredSource};
+pub use subscriptions::{
+    EndpointBrief, FilterRecord, ListedSubscription, SourceBrief, SubscriptionFilter, SubscriptionRecord,
+};
 
 /// The organisation that the projects of resource files belong to. The first migration of organisations makes it.
 pub const DEFAULT_ORGANISATION: OrganisationId = OrganisationId::from_u128(1);

@@ -66,7 +66,7 @@ pub mod seal;
 pub mod status;
 pub mod stopped;
 
-pub use api_keys::{ApiKeyHasher, ApiKeyText};
+pub use api_keys::{ApiKeyHasher, ApiKeyText, PORTAL_PREFIX};
 pub use breakers::BreakerEvent;
 pub use checkup::Checkup;
 pub use connect::{Profile, Settings, Store, connect};

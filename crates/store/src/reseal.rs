@@ -33,6 +33,7 @@ pub const SEALED_COLUMNS: &[SealedColumn] = &[
     SealedColumn { table: "endpoints", column: "sealed_credentials" },
     SealedColumn { table: "idempotent_requests", column: "sealed_answer" },
     SealedColumn { table: "installation_secrets", column: "sealed" },
+    SealedColumn { table: "portal_links", column: "sealed_token" },
     SealedColumn { table: "projects", column: "sealed_credentials" },
     SealedColumn { table: "sources", column: "sealed_config" },
 ];

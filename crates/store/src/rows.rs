@@ -13,7 +13,7 @@ use longshore_core::project::{Project, ProjectCredentials, ProjectSettings};
 use longshore_core::retry::RetrySchedule;
 use longshore_core::signature::SigningKey;
 use longshore_core::subscription::{Ordered, Subscription, TypePattern};
-use longshore_core::{EndpointId, ProjectId, Secret, SourceId, SubscriptionId, Timestamp};
+use longshore_core::{EndpointId, FilterId, ProjectId, Secret, SourceId, SubscriptionId, Timestamp};
 use rand::TryRngCore;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,7 +24,7 @@ use crate::connect::Store;
 use crate::error::sort;
 use crate::seal::Keys;
 
-/// How a filter of a subscription is kept.
+/// How a filter of a subscription is kept. Instants are microseconds since the Unix epoch.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct StoredFilter {
     pub(crate) event_type: TypePattern,
@@ -32,6 +32,39 @@ pub(crate) struct StoredFilter {
     pub(crate) body: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) headers: Option<Value>,
+    /// Absent in those of resource files: see [`FilterId::derive`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<FilterId>,
+    /// Whether it rests: then it is as if it were not there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_disabled: bool,
+    /// Absent: as long as its subscription, as the two below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) enabled_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) created_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) updated_at: Option<i64>,
+}
+
+impl StoredFilter {
+    /// One that a resource file declares.
+    pub(crate) const fn declared(
+        event_type: TypePattern,
+        body: Option<Value>,
+        headers: Option<Value>,
+    ) -> Self {
+        Self {
+            event_type,
+            body,
+            headers,
+            id: None,
+            is_disabled: false,
+            enabled_at: None,
+            created_at: None,
+            updated_at: None,
+        }
+    }
 }
 
 /// A stored value that does not parse: the row is named, its content is not shown.
@@ -139,6 +172,7 @@ pub(crate) async fn subscriptions(connection: &mut PgConnection) -> Result<Vec<S
                 serde_json::from_value(row.filters).map_err(|error| fault(error.to_string()))?;
             let filters: Result<Vec<_>, FilterError> = filters
                 .into_iter()
+                .filter(|stored| !stored.is_disabled)
                 .map(|stored| {
                     let body = stored.body.as_ref().map(Filter::parse).transpose()?;
                     let headers = stored.headers.as_ref().map(Filter::parse).transpose()?;

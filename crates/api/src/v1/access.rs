@@ -3,8 +3,10 @@
 mod organisation;
 mod permission;
 mod personal;
+mod portal;
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::StatusCode;
@@ -12,12 +14,14 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use longshore_core::access::{Role, Scope, scopes_allow};
 use longshore_core::{Clock, OrganisationId, ProjectId, SystemClock, Timestamp, UserId};
-use longshore_store::control::{Actor, ActorKind, AuditEntry, KeyOwner, ProjectRecord};
+use longshore_store::PORTAL_PREFIX;
+use longshore_store::control::{Actor, ActorKind, AuditEntry, KeyOwner, PortalPass, ProjectRecord};
 use serde_json::Value;
 
 pub(crate) use organisation::InOrganisation;
 pub(crate) use permission::*;
 pub(crate) use personal::Personal;
+pub(crate) use portal::{InSight, Portal, Seeing};
 
 use super::control::Control;
 use super::features::Guarded;
@@ -26,7 +30,7 @@ use super::request::RequestId;
 use super::unknown_path;
 use super::version::{ApiVersion, VERSIONS};
 
-/// Whoever presents a key.
+/// Whoever presents a key. As the argument of a handler it is anybody but who comes with a portal link's token.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// As the audit log names it.
@@ -40,12 +44,14 @@ pub(crate) struct Caller {
 }
 
 /// What a key opens, before its scopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
     /// One project.
     Project(ProjectId, Role),
     /// Whatever the person may, up to a role.
     User(UserId, Option<Role>),
+    /// What one owner has in a project. Operations are closed to it, but for those that take an [`InSight`].
+    Portal(Arc<PortalPass>),
 }
 
 /// A request within a project, by somebody who may do `P` there. The first argument of every handler of a project.
@@ -114,20 +120,19 @@ impl Caller {
         control: &Control,
         organisation: OrganisationId,
     ) -> Result<Option<Role>, Problem> {
-        match self.grant {
-            Grant::Project(..) => Ok(None),
+        match &self.grant {
+            Grant::Project(..) | Grant::Portal(_) => Ok(None),
             Grant::User(user, limit) => {
-                let role = control.store().role_in(user, organisation).await?;
+                let role = control.store().role_in(*user, organisation).await?;
                 Ok(role.map(|role| limit.map_or(role, |limit| limit.min(role))))
             }
         }
     }
 }
 
-impl FromRequestParts<Control> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
+impl Caller {
+    /// Whoever it is, with a portal link's token too: for what is around handlers, and for extractors that know of these.
+    pub(crate) async fn identify(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
         if let Some(Known(known)) = parts.extensions.get() {
             return known.clone();
         }
@@ -137,12 +142,24 @@ impl FromRequestParts<Control> for Caller {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Problem::unauthenticated());
         }
-        let hash = control.hasher().hash(key.trim());
-        let found = control.store().key_by_hash(&hash).await?.ok_or_else(Problem::unauthenticated)?;
-        if found.expires_at.is_some_and(|end| SystemClock.now() >= end) {
-            return Err(Problem::unauthenticated());
-        }
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+        let (key, hash) = (key.trim(), control.hasher().hash(key.trim()));
+        let caller = match key.starts_with(PORTAL_PREFIX) {
+            true => Self::with_token(control, &hash, request_id).await?,
+            false => Self::with_key(control, &hash, request_id).await?,
+        };
+        match caller.expires_at {
+            Some(end) if SystemClock.now() >= end => Err(Problem::unauthenticated()),
+            _ => Ok(caller),
+        }
+    }
+
+    async fn with_key(
+        control: &Control,
+        hash: &[u8; 32],
+        request_id: Option<String>,
+    ) -> Result<Self, Problem> {
+        let found = control.store().key_by_hash(hash).await?.ok_or_else(Problem::unauthenticated)?;
         let (kind, name, grant) = match found.owner {
             KeyOwner::Project { project, role } => {
                 (ActorKind::ProjectKey, found.name, Grant::Project(project, role))
@@ -154,6 +171,34 @@ impl FromRequestParts<Control> for Caller {
         let actor = Actor { kind, id: Some(found.id.as_uuid()), name, request_id };
         Ok(Self { actor, grant, scopes: found.scopes, expires_at: found.expires_at })
     }
+
+    async fn with_token(
+        control: &Control,
+        hash: &[u8; 32],
+        request_id: Option<String>,
+    ) -> Result<Self, Problem> {
+        let pass = control.store().portal_by_hash(hash).await?.ok_or_else(Problem::unauthenticated)?;
+        let actor = Actor {
+            kind: ActorKind::PortalLink,
+            id: Some(pass.link.as_uuid()),
+            name: pass.name.clone(),
+            request_id,
+        };
+        let expires_at = pass.expires_at;
+        Ok(Self { actor, grant: Grant::Portal(Arc::new(pass)), scopes: Vec::new(), expires_at })
+    }
+}
+
+impl FromRequestParts<Control> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
+        let caller = Self::identify(parts, control).await?;
+        match caller.grant {
+            Grant::Portal(_) => Err(portal::closed()),
+            Grant::Project(..) | Grant::User(..) => Ok(caller),
+        }
+    }
 }
 
 impl<P: Permission> FromRequestParts<Control> for InProject<P> {
@@ -161,34 +206,57 @@ impl<P: Permission> FromRequestParts<Control> for InProject<P> {
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, control).await?;
-        let id = project_of_path(parts, control).await?;
-        // A key of another project learns nothing, not even whether this one is there.
-        let elsewhere = || Problem::forbidden("this key has no access to this project");
-        if matches!(caller.grant, Grant::Project(own, _) if Some(own) != id) {
-            return Err(elsewhere());
-        }
-        let found = match id {
-            Some(id) => control.store().project_record(id).await?,
-            None => None,
-        };
-        let role = match (caller.grant, &found) {
-            (Grant::Project(_, role), _) => Some(role),
-            (Grant::User(..), Some(project)) => caller.role_in(control, project.organisation).await?,
-            (Grant::User(..), None) => None,
-        };
-        let Some(role) = role else { return Err(elsewhere()) };
-        caller.require::<P>(Some(role))?;
-        let project = found.ok_or_else(|| Problem::not_found("project"))?;
-        if let Some(Guarded(feature)) = parts.extensions.get().copied() {
-            let decided = control.store().project_features(project.project.id).await?;
-            let decided = decided.into_iter().find(|(known, _)| *known == feature).map(|(_, is_on)| is_on);
-            if !control.settings().features.is_on(feature, decided) {
-                return Err(unknown_path().await);
-            }
-        }
-        version_of(parts, control, Some(&project))?;
+        let (project, role) = enter::<P>(parts, control, &caller).await?;
+        let role = role.ok_or_else(portal::closed)?;
         Ok(Self { project, caller, role, permission: PhantomData })
     }
+}
+
+/// The project of a request, and what the caller is there: `None` for who comes with a portal link.
+async fn enter<P: Permission>(
+    parts: &mut Parts,
+    control: &Control,
+    caller: &Caller,
+) -> Result<(ProjectRecord, Option<Role>), Problem> {
+    let id = project_of_path(parts, control).await?;
+    // A key of another project learns nothing, not even whether this one is there.
+    let elsewhere = || Problem::forbidden("this key has no access to this project");
+    let own = match &caller.grant {
+        Grant::Project(own, _) => Some(*own),
+        Grant::Portal(pass) => Some(pass.project),
+        Grant::User(..) => None,
+    };
+    if own.is_some() && own != id {
+        return Err(elsewhere());
+    }
+    let found = match id {
+        Some(id) => control.store().project_record(id).await?,
+        None => None,
+    };
+    let role = match (&caller.grant, &found) {
+        (Grant::Portal(pass), _) => {
+            portal::require::<P>(pass)?;
+            None
+        }
+        (Grant::Project(_, role), _) => Some(*role),
+        (Grant::User(..), Some(project)) => {
+            Some(caller.role_in(control, project.organisation).await?.ok_or_else(elsewhere)?)
+        }
+        (Grant::User(..), None) => return Err(elsewhere()),
+    };
+    if role.is_some() {
+        caller.require::<P>(role)?;
+    }
+    let project = found.ok_or_else(|| Problem::not_found("project"))?;
+    if let Some(Guarded(feature)) = parts.extensions.get().copied() {
+        let decided = control.store().project_features(project.project.id).await?;
+        let decided = decided.into_iter().find(|(known, _)| *known == feature).map(|(_, is_on)| is_on);
+        if !control.settings().features.is_on(feature, decided) {
+            return Err(unknown_path().await);
+        }
+    }
+    version_of(parts, control, Some(&project))?;
+    Ok((project, role))
 }
 
 /// The project that the path names; `None` when it is no id.

@@ -2,17 +2,47 @@
 
 use longshore_core::Project;
 use longshore_core::endpoint::{ClientCertificate, OAuth2};
+use longshore_core::project::EgressSettings;
 use url::Url;
 
 use super::brokers::Answering;
 
+/// The longest URL, in bytes.
+const LONGEST: usize = 2_048;
+
 /// What webhooks may reach, and with what.
 pub trait Egress: Send + Sync {
-    /// Reads a URL that a project's webhooks are to go to.
+    /// Reads a URL as somebody wrote it, for a project with those settings. Every attempt is held against the rules of its
+    /// moment all the same. By default only the form is looked at.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write.
-    fn url(&self, project: &Project, text: &str) -> Result<Url, String>;
+    /// A sentence that says what is wrong and what to write, and holds no password.
+    fn url(&self, text: &str, project: &EgressSettings) -> Result<Url, String> {
+        if text.len() > LONGEST {
+            return Err(format!("is longer than {LONGEST} bytes"));
+        }
+        let is_odd = |letter: char| letter.is_control() || letter.is_whitespace() || letter == '\\';
+        if text.chars().any(is_odd) {
+            return Err("must not hold spaces, control characters or backslashes".to_owned());
+        }
+        let url = Url::parse(text).map_err(|error| error.to_string())?;
+        match url.scheme() {
+            "https" => {}
+            "http" if project.allow_http == Some(true) => {}
+            "http" => return Err("plain http is off in this project; use https".to_owned()),
+            other => return Err(format!("`{other}` is not https")),
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err("names no host".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("must not hold a user name or a password".to_owned());
+        }
+        if url.fragment().is_some() {
+            return Err("a fragment is never sent; leave out `#` and what follows".to_owned());
+        }
+        Ok(url)
+    }
 
     /// Checks a client certificate and its key.
     ///
@@ -52,10 +82,6 @@ pub struct FetchedToken {
 pub(crate) struct Nobody;
 
 impl Egress for Nobody {
-    fn url(&self, _: &Project, text: &str) -> Result<Url, String> {
-        text.parse().map_err(|error: url::ParseError| error.to_string())
-    }
-
     fn certificate(&self, _: &ClientCertificate) -> Result<(), String> {
         Ok(())
     }

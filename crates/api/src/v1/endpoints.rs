@@ -120,7 +120,7 @@ pub(crate) fn draft<P>(
         return Err(missing("name"));
     }
     let url = body.url.take().ok_or_else(|| missing("url"))?;
-    let url = control.egress().url(&access.project.project, &url);
+    let url = control.egress().url(&url, &access.project.project.settings.egress);
     let url = url.map_err(|problem| Problem::invalid("url", problem))?;
     let secret = body.secret.take().filter(|text| !text.is_empty()).map(body::secret).transpose()?;
     let is_disabled = body.is_disabled == Some(true);
@@ -265,7 +265,9 @@ fn apply<P>(
 ) -> Result<(), Problem> {
     let egress = control.egress();
     let read_url = |field: &str, text: &str| {
-        egress.url(&access.project.project, text).map_err(|problem| Problem::invalid(field, problem))
+        egress
+            .url(text, &access.project.project.settings.egress)
+            .map_err(|problem| Problem::invalid(field, problem))
     };
     body.apply(stored, egress, read_url)
 }

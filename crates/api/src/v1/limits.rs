@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, RETRY_AFTER};
@@ -84,7 +84,7 @@ pub(crate) async fn limit(State(control): State<Control>, request: Request, next
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let known = Caller::from_request_parts(&mut parts, &control).await;
+    let known = Caller::identify(&mut parts, &control).await;
     let key = known.as_ref().ok().and_then(|caller| caller.actor.id);
     parts.extensions.insert(Known(known));
     let request = Request::from_parts(parts, body);

@@ -50,12 +50,19 @@ pub(crate) struct Asking<'a> {
     path: String,
     key: Option<String>,
     body: Option<Value>,
+    /// A body that is no JSON, with its `Content-Type`.
+    raw: Option<(&'static str, Vec<u8>)>,
     headers: Vec<(&'static str, String)>,
 }
 
 /// The key of a role in the project of the tests, as text.
 pub(crate) fn key(role: &str) -> String {
     format!("CO.{role:x<16}.{role:0<64}")
+}
+
+/// The token of a portal link of that name, as text.
+pub(crate) fn token(name: &str) -> String {
+    format!("PRT.{name:x<16}.{name:0<64}")
 }
 
 impl Bed {
@@ -154,6 +161,42 @@ impl Bed {
         .unwrap();
     }
 
+    /// Adds a portal link over an owner's endpoints, with a token of its own whose text is [`token`] of `name`, and a
+    /// short-lived one, [`token`] of `fresh-NAME`.
+    pub(crate) async fn portal(&self, project: &str, name: &str, owner: &str, can_manage: bool) {
+        sqlx::query(
+            "WITH link AS (INSERT INTO portal_links (project_id, id, name, owner_id, auth_type, can_manage_endpoint,
+                 token_hash, sealed_token)
+                 VALUES ($1, gen_random_uuid(), $2, $3, 'static_token', $4, $5, '') RETURNING project_id, id)
+             INSERT INTO portal_tokens (project_id, link_id, id, hash, expires_at)
+             SELECT project_id, id, gen_random_uuid(), $6, now() + interval '1 hour' FROM link",
+        )
+        .bind(project.parse::<longshore_core::ProjectId>().unwrap().as_uuid())
+        .bind(name)
+        .bind(owner)
+        .bind(can_manage)
+        .bind(&self.hasher.hash(&token(name))[..])
+        .bind(&self.hasher.hash(&token(&format!("fresh-{name}")))[..])
+        .execute(&self.sql)
+        .await
+        .unwrap();
+    }
+
+    /// Adds an endpoint of the project, of an owner if one is named; its id.
+    pub(crate) async fn endpoint(&self, name: &str, owner: Option<&str>) -> String {
+        let id: sqlx::types::Uuid = sqlx::query_scalar(
+            "INSERT INTO endpoints (project_id, id, name, url, owner_id)
+             VALUES ($1, gen_random_uuid(), $2, 'https://receiver.example/', $3) RETURNING id",
+        )
+        .bind(PROJECT.parse::<longshore_core::ProjectId>().unwrap().as_uuid())
+        .bind(name)
+        .bind(owner)
+        .fetch_one(&self.sql)
+        .await
+        .unwrap();
+        longshore_core::EndpointId::from_uuid(id).to_string()
+    }
+
     /// Runs SQL of the test's own.
     pub(crate) async fn run(&self, sql: &str) -> u64 {
         let done = sqlx::query(AssertSqlSafe(sql)).execute(&self.sql).await;
@@ -166,7 +209,15 @@ impl Bed {
             true => path.to_owned(),
             false => format!("/api/v1/projects/{PROJECT}{path}"),
         };
-        Asking { bed: self, method, path, key: Some(key("admin")), body: None, headers: Vec::new() }
+        Asking {
+            bed: self,
+            method,
+            path,
+            key: Some(key("admin")),
+            body: None,
+            raw: None,
+            headers: Vec::new(),
+        }
     }
 
     /// GETs within the project.
@@ -202,6 +253,12 @@ impl Asking<'_> {
         self
     }
 
+    /// With a body of another type.
+    pub(crate) fn raw(mut self, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        self.raw = Some((content_type, body.into()));
+        self
+    }
+
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
@@ -218,7 +275,14 @@ impl Asking<'_> {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let body = self.body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        if let Some((content_type, _)) = &self.raw {
+            request = request.header("content-type", *content_type);
+        }
+        let body = match (self.body, self.raw) {
+            (_, Some((_, raw))) => Body::from(raw),
+            (Some(body), None) => Body::from(body.to_string()),
+            (None, None) => Body::empty(),
+        };
         let response = self.bed.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();

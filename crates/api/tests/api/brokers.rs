@@ -9,7 +9,6 @@ use longshore_core::ports::StoreError;
 use longshore_core::quarantine::Reason;
 use longshore_core::{EventId, Mapping, Project, ProjectId, QuarantineId, Secret};
 use serde_json::Value;
-use url::Url;
 
 /// Takes every setting but `refused`; a broker with anything named `missing` is not there.
 struct Fake;
@@ -47,13 +46,8 @@ impl Replays for Fake {
     }
 }
 
-/// `https` only; a token endpoint named `works` gives a token.
+/// A token endpoint named `works` gives a token.
 impl Egress for Fake {
-    fn url(&self, _: &Project, text: &str) -> Result<Url, String> {
-        let url: Url = text.parse().map_err(|error: url::ParseError| error.to_string())?;
-        if url.scheme() == "https" { Ok(url) } else { Err("scheme: write `https://`".to_owned()) }
-    }
-
     fn certificate(&self, pair: &ClientCertificate) -> Result<(), String> {
         if pair.certificate.starts_with("-----BEGIN") { Ok(()) } else { Err("is no PEM".to_owned()) }
     }

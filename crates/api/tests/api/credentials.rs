@@ -4,7 +4,7 @@ use http::Method;
 use longshore_core::access::Role;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, PROJECT, filled, is_public, key, operations};
+use crate::bed::{Bed, FOREIGN, PROJECT, filled, is_public, key, operations, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_refuses_every_wrong_credential() {
@@ -20,6 +20,13 @@ async fn every_operation_refuses_every_wrong_credential() {
     bed.project_key(PROJECT, "narrow-too", "owner", &["organisation:read"]).await;
     bed.person("my-narrow-too", Some((crate::bed::ORGANISATION, "owner"))).await;
     bed.run("UPDATE personal_keys SET scopes = '{quarantine:read}' WHERE name = 'my-narrow-too'").await;
+    bed.portal(PROJECT, "expired", "acme", true).await;
+    bed.run("UPDATE portal_tokens SET expires_at = now() - interval '1 second'").await;
+    bed.portal(PROJECT, "revoked", "acme", true).await;
+    bed.run("DELETE FROM portal_links WHERE name = 'revoked'").await;
+    bed.portal(PROJECT, "manages", "acme", true).await;
+    bed.portal(PROJECT, "looks", "acme", false).await;
+    bed.portal(FOREIGN, "foreign", "acme", true).await;
     let nobody =
         "CO.0000000000000000.0000000000000000000000000000000000000000000000000000000000000000".to_owned();
     let mut asked = 0;
@@ -42,6 +49,21 @@ async fn every_operation_refuses_every_wrong_credential() {
             ("a key without the scope", Some(key(narrow)), 403),
             ("a personal key without the scope", Some(key(my_narrow)), 403),
         ];
+        wrong.push(("an unknown portal token", Some(token("unknown")), 401));
+        wrong.push(("an expired portal token", Some(token("fresh-expired")), 401));
+        wrong.push(("a token of a revoked portal link", Some(token("revoked")), 401));
+        wrong.push(("a short-lived one of it", Some(token("fresh-revoked")), 401));
+        // Nothing is open to a portal link but what says so.
+        if operation["x-longshore-portal"] != json!(true) {
+            for name in ["manages", "looks", "fresh-manages", "fresh-looks"] {
+                wrong.push(("a portal token", Some(token(name)), 403));
+            }
+        } else if is_of_a_project && method != Method::GET {
+            wrong.push(("a portal token that may only look", Some(token("looks")), 403));
+        }
+        if is_of_a_project {
+            wrong.push(("a portal token of another project", Some(token("foreign")), 403));
+        }
         if is_of_a_project || is_about("{organisation_id}") || template == "/api/v1/projects" {
             wrong.push(("a personal key of another organisation", Some(key("my-foreign")), 403));
             wrong.push(("a personal key of nobody's", Some(key("my-nothing")), 403));
@@ -51,7 +73,7 @@ async fn every_operation_refuses_every_wrong_credential() {
         }
         // What is the same for everybody wants a key, whatever it opens.
         if operation["x-longshore-any-key"] == json!(true) {
-            wrong.retain(|(_, _, expected)| *expected == 401);
+            wrong.retain(|(what, _, expected)| *expected == 401 || what.contains("portal"));
         }
         for (what, key, expected) in wrong {
             let path = filled(template);
@@ -66,7 +88,11 @@ async fn every_operation_refuses_every_wrong_credential() {
 /// The lowest role that an operation of a project or an organisation is open to.
 fn least(method: &Method, template: &str, operation: &Value) -> Role {
     // What only computes an answer is open to whoever may look.
-    let reads = *method == Method::GET || operation["x-longshore-reads"] == json!(true);
+    let reads = match *method {
+        // A token is made, though the contract asks for it by GET.
+        Method::GET => operation["x-longshore-writes"] != json!(true),
+        _ => operation["x-longshore-reads"] == json!(true),
+    };
     if ["api-keys", "audit-log", "members"].iter().any(|word| template.contains(word)) {
         return Role::Admin;
     }
@@ -106,4 +132,23 @@ async fn every_operation_is_open_to_its_roles_and_no_others() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_to_portal_links_is_open_to_their_tokens() {
+    let bed = Bed::new().await;
+    bed.portal(PROJECT, "manages", "acme", true).await;
+    let mut asked = 0;
+    for (method, template, operation) in operations() {
+        if operation["x-longshore-portal"] != json!(true) {
+            continue;
+        }
+        for name in ["manages", "fresh-manages"] {
+            let asking = bed.ask(method.clone(), &filled(template)).key(token(name)).body(json!({}));
+            let answer = asking.send().await;
+            assert!(![401, 403].contains(&answer.status), "{method} {template}: {answer:?}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 4, "{asked}");
 }

@@ -139,8 +139,10 @@ async fn subscriptions(
                 name: row.resource_name,
                 endpoint: EndpointId::from_uuid(row.endpoint_id),
                 event_types: event_types.map_err(|error| fault(error.to_string()))?,
+                // One that rests is not what the file declares, which puts it to work again.
                 filters: filters
                     .into_iter()
+                    .filter(|stored| !stored.is_disabled)
                     .map(|stored| FilterSpec {
                         event_type: stored.event_type,
                         body: stored.body,

@@ -12,7 +12,9 @@ use rand::rngs::StdRng;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::resource::{ApiKeySpec, EndpointSecret, EndpointSpec, Managed, SourceSpec, SubscriptionSpec};
+use super::resource::{
+    ApiKeySpec, EndpointSecret, EndpointSpec, FilterSpec, Managed, SourceSpec, SubscriptionSpec,
+};
 use crate::error::sort;
 use crate::notices::endpoint_data;
 use crate::rows::StoredFilter;
@@ -210,10 +212,9 @@ impl Writer<'_> {
         let filters: Vec<StoredFilter> = spec
             .filters
             .iter()
-            .map(|filter| StoredFilter {
-                event_type: filter.event_type.clone(),
-                body: filter.body.clone(),
-                headers: filter.headers.clone(),
+            .map(|filter| {
+                let FilterSpec { event_type, body, headers } = filter.clone();
+                StoredFilter::declared(event_type, body, headers)
             })
             .collect();
         sqlx::query!(

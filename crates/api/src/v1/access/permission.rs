@@ -36,7 +36,10 @@ permissions! {
     ReadApiKeys, WriteApiKeys => ApiKeys,
     ReadEndpoints, WriteEndpoints => Endpoints,
     ReadSources, WriteSources => Sources,
+    ReadPortalLinks, WritePortalLinks => PortalLinks,
     ReadQuarantine, WriteQuarantine => Quarantine,
+    ReadSubscriptions, WriteSubscriptions => Subscriptions,
+    ReadEventTypes, WriteEventTypes => EventTypes,
 }
 
 /// To look at the audit log; nobody changes it.

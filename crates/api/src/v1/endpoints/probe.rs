@@ -39,7 +39,7 @@ async fn test_oauth2(
     let egress = control.egress();
     let project = &access.project.project;
     let read_url = |field: &str, text: &str| {
-        egress.url(project, text).map_err(|problem| Problem::invalid(field, problem))
+        egress.url(text, &project.settings.egress).map_err(|problem| Problem::invalid(field, problem))
     };
     let asked = body.oauth2.ok_or_else(|| Problem::invalid("oauth2", "is missing"))?;
     let settings = asked.parse("oauth2", None, egress, read_url)?;
