@@ -12,6 +12,8 @@ pub(crate) mod body;
 mod brokers;
 mod control;
 pub(crate) mod document;
+mod egress;
+pub(crate) mod endpoints;
 pub(crate) mod etag;
 mod event_types;
 mod features;
@@ -34,7 +36,6 @@ pub(crate) mod reply;
 pub(crate) mod request;
 mod sources;
 mod subscriptions;
-pub(crate) mod url_rules;
 pub(crate) mod version;
 
 use axum::Router;
@@ -47,9 +48,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use brokers::{Answering, Brokers, ReplayOutcome, Replays};
 pub use control::{Control, ControlSettings};
+pub use egress::{Egress, FetchedToken};
 pub use problem::Problem;
 pub use quarantine::advance_operations;
-pub use url_rules::UrlRules;
 pub use version::NEWEST;
 pub use version::newest_version;
 
@@ -98,6 +99,7 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(projects::routes())
         .merge(features::routes())
         .merge(published::routes())
+        .merge(endpoints::routes())
         .merge(sources::routes())
         .merge(subscriptions::routes())
         .merge(event_types::routes())

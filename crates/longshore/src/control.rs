@@ -10,9 +10,9 @@ use tracing::info;
 
 use crate::commands::open_control_store;
 use crate::config::Config;
-use crate::egress::{self, Registered};
 use crate::lifecycle::{Stage, Tasks};
 use crate::ops;
+use crate::registration::Registration;
 use crate::replays::{self, BuiltIn, Replayer};
 
 /// The routes of the public API. Their connections are closed when the process ends.
@@ -35,7 +35,7 @@ pub(crate) async fn routes(tasks: &mut Tasks, config: &Config) -> anyhow::Result
     let control = control.map_err(|problem| anyhow!("`api.default_version`: {problem}"))?;
     let control = control
         .with_brokers(Arc::new(BuiltIn))
-        .with_url_rules(Arc::new(Registered(egress::rules(config))))
+        .with_egress(Arc::new(Registration::new(config)?))
         .with_replays(Arc::new(Replayer::new(store.clone(), config.clone())));
     let (worker, soft) = (control.clone(), tasks.stop().soft.clone());
     tasks.spawn("work on quarantined messages", Stage::Ingest, async move {

@@ -1,13 +1,10 @@
 //! From configuration to what webhooks may reach, and how.
 
-use longshore_api::v1::UrlRules;
-use longshore_core::project::EgressSettings;
 use longshore_pipeline::dispatch::HttpSettings;
 use longshore_pipeline::dispatch::egress::{
     ConnectionBudget, DnsSettings, EgressRules, Guard, raise_open_files,
 };
 use tracing::{info, warn};
-use url::Url;
 
 use crate::config::Config;
 
@@ -18,15 +15,6 @@ pub(crate) fn rules(config: &Config) -> EgressRules {
         guard: Guard::new(security.allowed_networks.clone(), security.project_networks.clone()),
         allow_http: security.allow_http_endpoints,
         allowed_ports: security.allowed_ports.clone(),
-    }
-}
-
-/// The same, for URLs that are registered over the API.
-pub(crate) struct Registered(pub(crate) EgressRules);
-
-impl UrlRules for Registered {
-    fn parse(&self, text: &str, project: &EgressSettings) -> Result<Url, String> {
-        self.0.parse(text, project).map_err(|error| error.to_string())
     }
 }
 

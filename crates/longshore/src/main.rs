@@ -35,6 +35,7 @@ mod maintenance;
 mod notices;
 mod ops;
 mod public_keys;
+mod registration;
 mod replays;
 mod runtime;
 mod sources;

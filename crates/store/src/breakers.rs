@@ -299,6 +299,22 @@ async fn shift(
         .collect()
 }
 
+/// Forgets what an endpoint's breaker has seen: somebody says that the endpoint is well again.
+pub(crate) async fn reset(connection: &mut PgConnection, endpoint: EndpointId) -> Result<(), StoreError> {
+    let version = next_version(connection).await?;
+    sqlx::query!(
+        "UPDATE breakers SET state = 'closed', trips = 0, until_at = NULL, closed_at = now(), version = $2,
+             changed_at = now()
+         WHERE endpoint_id = $1",
+        endpoint.as_uuid(),
+        version
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(sort)
+}
+
 /// Locks the feed; a version that is rolled back is given out again.
 async fn next_version(connection: &mut PgConnection) -> Result<i64, StoreError> {
     sqlx::query_scalar!("UPDATE breaker_version SET version = version + 1 RETURNING version")
@@ -324,7 +340,7 @@ fn breaker(
     })
 }
 
-fn state(text: &str) -> Result<BreakerState, StoreError> {
+pub(crate) fn state(text: &str) -> Result<BreakerState, StoreError> {
     let unknown = || format!("unexpected state `{text}` of a breaker: is the schema this program's?");
     BreakerState::parse(text).ok_or_else(|| StoreError::Misconfigured(unknown()))
 }

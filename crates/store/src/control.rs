@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod audit_list;
 mod changing;
+mod endpoints;
 mod event_types;
 mod features;
 mod keys;
@@ -30,6 +31,9 @@ pub use access::{KeyOwner, KeyRecord};
 pub use audit::{Actor, ActorKind, AuditEntry};
 pub use audit_list::{AuditFilter, AuditLine};
 pub use changing::Changing;
+pub use endpoints::{
+    BreakerRecord, Contacts, EndpointFilter, EndpointOutcomes, SecretRecord, StoredEndpoint,
+};
 pub use event_types::EventTypeRecord;
 pub use keys::{KeyGrant, ListedKey, NewKey};
 pub use onboarding::{OnboardRow, Onboarded};

@@ -15,6 +15,7 @@ use rand::{SeedableRng, TryRngCore};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::breakers;
 use crate::connect::Store;
 use crate::error::{misconfigured, sort};
 use crate::feed::lock_config;
@@ -119,32 +120,48 @@ impl Store {
     ) -> Result<Option<EndpointStatus>, StoreError> {
         let mut transaction = self.pool().begin().await.map_err(sort)?;
         lock_config(&mut transaction).await?;
+        let before = self.set_status_within(&mut transaction, project, endpoint, status).await?;
+        transaction.commit().await.map_err(sort)?;
+        Ok(before)
+    }
+
+    /// As [`Self::set_endpoint_status`], as a part of a change that has the turn.
+    pub(crate) async fn set_status_within(
+        &self,
+        connection: &mut PgConnection,
+        project: ProjectId,
+        endpoint: EndpointId,
+        status: EndpointStatus,
+    ) -> Result<Option<EndpointStatus>, StoreError> {
         let before = sqlx::query_scalar!(
             "SELECT status FROM endpoints WHERE project_id = $1 AND id = $2 FOR UPDATE",
             project.as_uuid(),
             endpoint.as_uuid()
         )
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await
         .map_err(sort)?;
         let Some(before) = before else { return Ok(None) };
         sqlx::query!(
-            "UPDATE endpoints SET status = $3, status_reason = NULL, status_changed_at = now()
+            "UPDATE endpoints SET status = $3, status_reason = NULL, status_changed_at = now(),
+                 updated_at = clock_timestamp()
              WHERE project_id = $1 AND id = $2 AND status <> $3",
             project.as_uuid(),
             endpoint.as_uuid(),
             status.as_str()
         )
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await
         .map_err(sort)?;
         let before: EndpointStatus = before.parse().map_err(misconfigured)?;
         if before != status {
             let is_back = (before, status) == (EndpointStatus::Inactive, EndpointStatus::Active);
+            if is_back {
+                breakers::reset(connection, endpoint).await?;
+            }
             let kinds = [Some(NoticeKind::EndpointUpdated), is_back.then_some(NoticeKind::EndpointEnabled)];
-            self.tell_of(&mut transaction, project, endpoint, kinds.into_iter().flatten()).await?;
+            self.tell_of(connection, project, endpoint, kinds.into_iter().flatten()).await?;
         }
-        transaction.commit().await.map_err(sort)?;
         Ok(Some(before))
     }
 
@@ -161,24 +178,38 @@ impl Store {
         secret: &Secret<String>,
         overlap: Duration,
     ) -> Result<Option<Rolled>, StoreError> {
+        let mut transaction = self.pool().begin().await.map_err(sort)?;
+        lock_config(&mut transaction).await?;
+        let rolled = self.roll_within(&mut transaction, project, endpoint, secret, overlap).await?;
+        transaction.commit().await.map_err(sort)?;
+        Ok(rolled)
+    }
+
+    /// As [`Self::roll_secret`], as a part of a change that has the turn.
+    pub(crate) async fn roll_within(
+        &self,
+        connection: &mut PgConnection,
+        project: ProjectId,
+        endpoint: EndpointId,
+        secret: &Secret<String>,
+        overlap: Duration,
+    ) -> Result<Option<Rolled>, StoreError> {
         let rejected = |problem: String| StoreError::Rejected(problem);
         SigningKey::parse(secret.expose()).map_err(|error| rejected(error.to_string()))?;
         if overlap > LONGEST_OVERLAP {
             return Err(rejected("the old secrets may go on for a year at most".to_owned()));
         }
-        let mut transaction = self.pool().begin().await.map_err(sort)?;
-        lock_config(&mut transaction).await?;
         // One roll of an endpoint at a time: they are counted.
         let found = sqlx::query_scalar!(
             r#"SELECT now() AS "now!" FROM endpoints WHERE project_id = $1 AND id = $2 FOR UPDATE"#,
             project.as_uuid(),
             endpoint.as_uuid()
         )
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await
         .map_err(sort)?;
         let Some(now) = found.map(Timestamp::from_utc) else { return Ok(None) };
-        let secrets = self.secrets(&mut transaction, project, endpoint).await?;
+        let secrets = self.secrets(connection, project, endpoint).await?;
         let live = secrets.iter().filter(|(secret, _)| secret.expires_at.is_none_or(|end| now < end));
         let beside = if overlap.is_zero() { 0 } else { live.count() };
         if secrets.iter().any(|(_, text)| text == secret) {
@@ -191,9 +222,8 @@ impl Store {
             )));
         }
         let until = now.after(overlap);
-        self.replace_secret(&mut transaction, project, endpoint, secret, until).await?;
-        self.tell_of(&mut transaction, project, endpoint, [NoticeKind::EndpointUpdated]).await?;
-        transaction.commit().await.map_err(sort)?;
+        self.replace_secret(connection, project, endpoint, secret, until).await?;
+        self.tell_of(connection, project, endpoint, [NoticeKind::EndpointUpdated]).await?;
         Ok(Some(Rolled { beside, until }))
     }
 

@@ -273,7 +273,7 @@ fn open_text(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<String, String> {
     String::from_utf8(plain).map_err(|_| "not text".to_owned())
 }
 
-fn open_endpoint(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<EndpointCredentials, String> {
+pub(crate) fn open_endpoint(keys: &Keys, sealed: &[u8], id: Uuid) -> Result<EndpointCredentials, String> {
     let text = open_text(keys, sealed, id)?;
     // What the first release sealed was the authentication alone.
     if let Ok(authentication) = serde_json::from_str::<Authentication>(&text) {

@@ -92,7 +92,7 @@ impl AuditQuery {
 }
 
 /// A time with or without an offset; without one it is UTC.
-fn instant(field: &str, text: Option<String>) -> Result<Option<Timestamp>, Problem> {
+pub(crate) fn instant(field: &str, text: Option<String>) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let parsed = text.parse().or_else(|_| format!("{text}Z").parse());
     parsed.map(Some).map_err(|error: longshore_core::clock::NotRfc3339| Problem::invalid(field, error))

@@ -8,9 +8,9 @@ use longshore_core::features::FeatureSwitches;
 use longshore_store::{ApiKeyHasher, Store};
 
 use super::brokers::{Brokers, Nothing, Replays};
+use super::egress::{Egress, Nobody};
 use super::limits::Limits;
 use super::published::Published;
-use super::url_rules::{Syntax, UrlRules};
 use super::version::ApiVersion;
 
 /// What the control plane is told about its installation.
@@ -49,7 +49,7 @@ pub struct Control {
     inner: Arc<Inner>,
     brokers: Arc<dyn Brokers>,
     replays: Arc<dyn Replays>,
-    url_rules: Arc<dyn UrlRules>,
+    egress: Arc<dyn Egress>,
 }
 
 struct Inner {
@@ -80,8 +80,7 @@ impl Control {
         let limits = settings.rate_limit.map(Limits::new);
         let published = OnceLock::new();
         let inner = Arc::new(Inner { store, hasher, settings, default_version, limits, published });
-        let url_rules = Arc::new(Syntax);
-        Ok(Self { inner, brokers: Arc::new(Nothing), replays: Arc::new(Nothing), url_rules })
+        Ok(Self { inner, brokers: Arc::new(Nothing), replays: Arc::new(Nothing), egress: Arc::new(Nobody) })
     }
 
     /// With the brokers that are built in.
@@ -96,14 +95,14 @@ impl Control {
         Self { replays, ..self }
     }
 
-    /// With the installation's rules for URLs of endpoints.
+    /// With somebody who sends webhooks.
     #[must_use]
-    pub fn with_url_rules(self, url_rules: Arc<dyn UrlRules>) -> Self {
-        Self { url_rules, ..self }
+    pub fn with_egress(self, egress: Arc<dyn Egress>) -> Self {
+        Self { egress, ..self }
     }
 
-    pub(crate) fn url_rules(&self) -> &dyn UrlRules {
-        &*self.url_rules
+    pub(crate) fn egress(&self) -> &dyn Egress {
+        &*self.egress
     }
 
     pub(crate) fn brokers(&self) -> &dyn Brokers {

@@ -124,7 +124,7 @@ async fn bulk_onboard(
     let mut checked = Checked { total: rows.len(), right: Vec::new(), errors: Vec::new() };
     let egress = &access.project.project.settings.egress;
     for (at, item) in rows.into_iter().enumerate() {
-        checked.right.extend(item.check(at + 1, control.url_rules(), egress, &mut checked.errors));
+        checked.right.extend(item.check(at + 1, control.egress(), egress, &mut checked.errors));
     }
     if is_dry {
         let Checked { total, right, errors } = checked;

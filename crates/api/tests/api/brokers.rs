@@ -1,11 +1,13 @@
-//! Brokers and replays as the tests want them.
+//! Brokers, replays and egress as the tests want them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use longshore_api::v1::{Answering, Brokers, Control, ReplayOutcome, Replays};
+use longshore_api::v1::{Answering, Brokers, Control, Egress, FetchedToken, ReplayOutcome, Replays};
+use longshore_core::endpoint::{ClientCertificate, OAuth2};
 use longshore_core::ports::StoreError;
 use longshore_core::quarantine::Reason;
-use longshore_core::{EventId, Mapping, ProjectId, QuarantineId};
+use longshore_core::{EventId, Mapping, Project, ProjectId, QuarantineId, Secret};
 use serde_json::Value;
 
 /// Takes every setting but `refused`; a broker with anything named `missing` is not there.
@@ -44,6 +46,31 @@ impl Replays for Fake {
     }
 }
 
+/// A token endpoint named `works` gives a token.
+impl Egress for Fake {
+    fn certificate(&self, pair: &ClientCertificate) -> Result<(), String> {
+        if pair.certificate.starts_with("-----BEGIN") { Ok(()) } else { Err("is no PEM".to_owned()) }
+    }
+
+    fn oauth2(&self, _: &OAuth2) -> Result<(), (&'static str, String)> {
+        Ok(())
+    }
+
+    fn token<'a>(
+        &'a self,
+        _: &'a Project,
+        settings: &'a OAuth2,
+    ) -> Answering<'a, Result<FetchedToken, String>> {
+        let token = FetchedToken {
+            token_type: "Bearer".to_owned(),
+            access_token: Secret::new("hunter2hunter2".to_owned()),
+            life: Duration::from_secs(60),
+        };
+        let works = settings.url.host_str() == Some("works");
+        Box::pin(async move { if works { Ok(token) } else { Err("it answered 401".to_owned()) } })
+    }
+}
+
 pub(crate) fn with_fakes(control: Control) -> Control {
-    control.with_brokers(Arc::new(Fake)).with_replays(Arc::new(Fake))
+    control.with_brokers(Arc::new(Fake)).with_replays(Arc::new(Fake)).with_egress(Arc::new(Fake))
 }

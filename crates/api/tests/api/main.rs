@@ -9,6 +9,7 @@ mod bed;
 mod brokers;
 mod credentials;
 mod document;
+mod endpoints;
 mod event_types;
 mod features;
 mod filters;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use longshore_core::AttemptOutcome;
 use longshore_core::clock::{Clock, SystemClock};
+use longshore_core::endpoint::OAuth2;
 use longshore_core::event::Headers;
 use longshore_core::retry::parse_retry_after;
+use longshore_core::{AttemptOutcome, Project};
 use tokio::time::{Instant, timeout_at};
 
 use super::egress::fault::Fault;
@@ -62,6 +63,22 @@ impl HttpTransport {
         let agent = if settings.user_agent.is_empty() { AGENT } else { &settings.user_agent };
         let sender = Sender::new(settings, agent).map_err(TransportError)?;
         Ok(Self { sender: Arc::new(sender), response_bytes: settings.response_bytes })
+    }
+
+    /// Asks an authorization server for a token once, as a delivery of that project would: what goes into
+    /// `Authorization`, and how long it lives.
+    ///
+    /// # Errors
+    /// A sentence that holds no secret.
+    pub async fn fetch_token(
+        &self,
+        project: &Arc<Project>,
+        settings: &OAuth2,
+        timeout: Duration,
+    ) -> Result<(HeaderValue, Duration), String> {
+        let route = Route::of_project(project);
+        let asked = tokio::time::timeout(timeout, self.sender.fresh_token(&route, settings)).await;
+        asked.unwrap_or_else(|_| Err(format!("no token within {timeout:?}")))
     }
 
     async fn exchange(&self, request: SignedRequest, deadline: Instant) -> Result<Answer, Fault> {

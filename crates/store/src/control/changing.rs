@@ -1,5 +1,6 @@
-//! One change of the configuration by the public API: a transaction and its lines in the audit log.
+//! One change of the configuration by the public API: a transaction, its notices and its lines in the audit log.
 
+use longshore_core::notice::Notice;
 use longshore_core::ports::StoreError;
 use longshore_core::{AuditId, Clock, IdGenerator, SystemClock};
 use rand::rngs::{OsRng, StdRng};
@@ -11,6 +12,7 @@ use super::audit::{self, Actor, AuditEntry};
 use crate::connect::Store;
 use crate::error::sort;
 use crate::feed::lock_config;
+use crate::notices::tell;
 use crate::seal::Keys;
 
 /// A change in progress: it has the turn to change the configuration, so what it reads stays true until it commits.
@@ -22,6 +24,7 @@ pub struct Changing {
     actor: Actor,
     ids: IdGenerator,
     rng: StdRng,
+    notices: Vec<Notice>,
 }
 
 impl Store {
@@ -35,7 +38,7 @@ impl Store {
         let mut seed = OsRng.unwrap_err();
         let ids = IdGenerator::new(SystemClock.now(), StdRng::from_rng(&mut seed));
         let rng = StdRng::from_rng(&mut seed);
-        Ok(Changing { transaction, store: self.clone(), actor, ids, rng })
+        Ok(Changing { transaction, store: self.clone(), actor, ids, rng, notices: Vec::new() })
     }
 }
 
@@ -53,7 +56,8 @@ impl Changing {
     ///
     /// # Errors
     /// [`StoreError`]: nothing changed, unless the commit's reply was lost.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        tell(&mut self.transaction, self.store.keys(), &self.notices).await?;
         self.transaction.commit().await.map_err(sort)
     }
 
@@ -65,6 +69,16 @@ impl Changing {
     /// Randomness for secrets and keys.
     pub const fn rng(&mut self) -> &mut StdRng {
         &mut self.rng
+    }
+
+    /// Tells people with the commit.
+    pub(super) fn note(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// The store, and the change's connection, for what is done within other changes as well.
+    pub(super) fn parts(&mut self) -> (&Store, &mut PgConnection) {
+        (&self.store, &mut self.transaction)
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {

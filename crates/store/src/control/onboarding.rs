@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::changing::Changing;
 use crate::error::{misconfigured, sort};
-use crate::notices::{endpoint_data, tell};
+use crate::notices::endpoint_data;
 
 /// An endpoint to be made, and the events that it gets.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,14 +64,11 @@ impl Changing {
             made.push(self.prepare(row, &mut columns)?);
         }
         self.insert(project, &columns).await?;
-        let mut notices = Vec::with_capacity(made.len());
         for Onboarded { endpoint, .. } in &made {
             let data = endpoint_data(self.connection(), endpoint.as_uuid()).await?;
             let subject = endpoint.as_u128();
-            notices.push(Notice { project, kind: NoticeKind::EndpointCreated, subject, data });
+            self.note(Notice { project, kind: NoticeKind::EndpointCreated, subject, data });
         }
-        let keys = self.keys().clone();
-        tell(self.connection(), &keys, &notices).await?;
         Ok(made)
     }
 

@@ -34,6 +34,7 @@ permissions! {
     ReadMembers, WriteMembers => Members,
     ReadProjects, WriteProjects => Projects,
     ReadApiKeys, WriteApiKeys => ApiKeys,
+    ReadEndpoints, WriteEndpoints => Endpoints,
     ReadSources, WriteSources => Sources,
     ReadPortalLinks, WritePortalLinks => PortalLinks,
     ReadQuarantine, WriteQuarantine => Quarantine,
@@ -47,12 +48,4 @@ pub(crate) struct ReadAuditLog;
 impl Permission for ReadAuditLog {
     const RESOURCE: Resource = Resource::AuditLog;
     const ACTION: Action = Action::Read;
-}
-
-/// To make endpoints.
-pub(crate) struct WriteEndpoints;
-
-impl Permission for WriteEndpoints {
-    const RESOURCE: Resource = Resource::Endpoints;
-    const ACTION: Action = Action::Write;
 }

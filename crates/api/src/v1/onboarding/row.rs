@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-use crate::v1::url_rules::UrlRules;
+use crate::v1::egress::Egress;
 
 /// The longest name, event type, user name and password, in characters.
 const LONGEST: usize = 256;
@@ -48,7 +48,7 @@ impl OnboardItem {
     pub(super) fn check(
         self,
         row: usize,
-        rules: &dyn UrlRules,
+        rules: &dyn Egress,
         egress: &EgressSettings,
         errors: &mut Vec<OnboardErrorView>,
     ) -> Option<OnboardRow> {
@@ -117,7 +117,7 @@ fn event_type(given: Option<String>) -> Checked<TypePattern> {
     }
 }
 
-fn url(given: Option<String>, rules: &dyn UrlRules, egress: &EgressSettings) -> Checked<Url> {
+fn url(given: Option<String>, rules: &dyn Egress, egress: &EgressSettings) -> Checked<Url> {
     let text = given.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    rules.parse(&text.ok_or("is missing")?, egress)
+    rules.url(&text.ok_or("is missing")?, egress)
 }

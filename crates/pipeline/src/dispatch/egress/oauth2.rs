@@ -108,7 +108,7 @@ pub fn check(settings: &OAuth2) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
-fn request(settings: &OAuth2) -> Result<Request<Bytes>, String> {
+pub(super) fn request(settings: &OAuth2) -> Result<Request<Bytes>, String> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", "client_credentials");
     let mut builder = Request::post(settings.url.as_str());
@@ -164,7 +164,7 @@ fn sensitive(text: &str) -> Result<HeaderValue, String> {
 }
 
 /// The token of an answer, and how long to keep it.
-fn read(settings: &OAuth2, status: u16, body: &[u8]) -> Result<(Token, Duration), String> {
+pub(super) fn read(settings: &OAuth2, status: u16, body: &[u8]) -> Result<(Token, Duration), String> {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     if !(200..300).contains(&status) {
         // RFC 6749 section 5.2: a code of few, plain words.

@@ -3,6 +3,7 @@
 //! Invariants: no redirect is followed, nothing is decompressed, and no more of an answer is read than is kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, HOST, USER_AGENT};
@@ -98,17 +99,35 @@ impl Sender {
         endpoint: &Arc<Endpoint>,
         settings: &OAuth2,
     ) -> Result<Token, Fault> {
-        let exchange = async |request: Request<Bytes>| {
-            self.permits(route, &settings.url).map_err(|fault| fault.text)?;
-            let client = self.clients.of(route, Trust::Both).map_err(|fault| fault.text)?;
-            let (head, body) = request.into_parts();
-            let mut received =
-                self.exchange(&client, head.uri, head.headers, body).await.map_err(|fault| fault.text)?;
-            let body = received.body(TOKEN_ANSWER).await.map_err(|fault| fault.text)?;
-            Ok((received.status, body))
-        };
-        let token = self.tokens.get(endpoint, settings, exchange).await;
+        let ask = async |request: Request<Bytes>| self.ask(route, settings, request).await;
+        let token = self.tokens.get(endpoint, settings, ask).await;
         token.map_err(|problem| Fault::new(AttemptOutcome::Authentication, &format!("no token: {problem}")))
+    }
+
+    /// A token that nobody keeps, and how long it lives.
+    pub(in crate::dispatch) async fn fresh_token(
+        &self,
+        route: &Route,
+        settings: &OAuth2,
+    ) -> Result<(Token, Duration), String> {
+        let (status, body) = self.ask(route, settings, oauth2::request(settings)?).await?;
+        oauth2::read(settings, status, &body)
+    }
+
+    /// Asks an authorization server.
+    async fn ask(
+        &self,
+        route: &Route,
+        settings: &OAuth2,
+        request: Request<Bytes>,
+    ) -> Result<(u16, Bytes), String> {
+        self.permits(route, &settings.url).map_err(|fault| fault.text)?;
+        let client = self.clients.of(route, Trust::Both).map_err(|fault| fault.text)?;
+        let (head, body) = request.into_parts();
+        let mut received =
+            self.exchange(&client, head.uri, head.headers, body).await.map_err(|fault| fault.text)?;
+        let body = received.body(TOKEN_ANSWER).await.map_err(|fault| fault.text)?;
+        Ok((received.status, body))
     }
 
     /// Forgets a token that the route's endpoint refused.
