@@ -23,7 +23,7 @@ use utoipa_axum::routes;
 
 use self::body::EndpointBody;
 use self::view::EndpointView;
-use super::access::{InProject, ReadEndpoints, WriteEndpoints};
+use super::access::{InSight, ReadEndpoints, Seeing, WriteEndpoints};
 use super::body::JsonBody;
 use super::control::Control;
 use super::etag::IfMatch;
@@ -65,9 +65,10 @@ pub(crate) fn endpoint_id(text: &str) -> Result<EndpointId, Problem> {
     tag = "Endpoints",
     params(("project_id" = String, Path, description = "The project's id"), PageQuery, EndpointQuery),
     responses((status = 200, description = "A page of endpoints", body = Envelope<Paged<EndpointView>>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn list_endpoints(
-    access: InProject<ReadEndpoints>,
+    access: InSight<ReadEndpoints>,
     State(control): State<Control>,
     Params(page): Params<PageQuery>,
     Params(query): Params<EndpointQuery>,
@@ -75,8 +76,8 @@ async fn list_endpoints(
     let request = page.parse()?;
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let filter = EndpointFilter { name: given(query.q), owner: given(query.owner_id) };
-    let found = control.store().endpoints_page(access.id(), &filter, &request).await?;
-    let views = found.map(|stored| EndpointView::of(&stored));
+    let found = control.store().endpoints_page(&access.sight(), &filter, &request).await?;
+    let views = found.map(|stored| EndpointView::of(&shown_to(&access, stored)));
     Ok(Reply::ok("Endpoints fetched successfully", Paged::new(views, request.limit, |view| view.uid.clone())))
 }
 
@@ -89,9 +90,10 @@ async fn list_endpoints(
     params(("project_id" = String, Path, description = "The project's id")),
     request_body = EndpointBody,
     responses((status = 201, description = "The endpoint", body = Envelope<EndpointView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn create_endpoint(
-    access: InProject<WriteEndpoints>,
+    access: InSight<WriteEndpoints>,
     State(control): State<Control>,
     JsonBody(body): JsonBody<EndpointBody>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -111,7 +113,7 @@ pub(crate) struct Draft {
 
 /// Reads a new endpoint; nothing is written.
 pub(crate) fn draft<P>(
-    access: &InProject<P>,
+    access: &InSight<P>,
     control: &Control,
     mut body: EndpointBody,
 ) -> Result<Draft, Problem> {
@@ -120,11 +122,11 @@ pub(crate) fn draft<P>(
         return Err(missing("name"));
     }
     let url = body.url.take().ok_or_else(|| missing("url"))?;
-    let url = control.egress().url(&url, &access.project.project.settings.egress);
+    let url = control.egress().url(&url, access.egress());
     let url = url.map_err(|problem| Problem::invalid("url", problem))?;
     let secret = body.secret.take().filter(|text| !text.is_empty()).map(body::secret).transpose()?;
     let is_disabled = body.is_disabled == Some(true);
-    let mut stored = blank(access.id(), url);
+    let mut stored = blank(access.project_of_new(), url);
     apply(access, control, body, &mut stored)?;
     if is_disabled {
         stored.endpoint.status = EndpointStatus::Inactive;
@@ -134,18 +136,18 @@ pub(crate) fn draft<P>(
 
 /// Writes a new endpoint as a part of a change, with its line in the audit log.
 pub(crate) async fn create<P>(
-    access: &InProject<P>,
+    access: &InSight<P>,
     change: &mut Changing,
     draft: Draft,
 ) -> Result<StoredEndpoint, Problem> {
     let Draft { mut stored, secret } = draft;
-    let (project, id) = (access.id(), EndpointId::from_u128(change.next_id()));
+    let (project, id) = (stored.endpoint.project, EndpointId::from_u128(change.next_id()));
     stored.endpoint.id = id;
     let secret = secret.unwrap_or_else(|| KeyType::Hmac.generate(change.rng()));
     change.put_endpoint(&stored).await?;
     change.replace_endpoint_secret(project, id, &secret).await?;
     change.audit(&access.entry("endpoint.created", id, told(&stored))).await?;
-    found(change.endpoint(project, id).await?)
+    found(change.endpoint(&access.sight(), id).await?)
 }
 
 /// Get an endpoint.
@@ -159,13 +161,15 @@ pub(crate) async fn create<P>(
         ("endpoint_id" = String, Path, description = "The endpoint's id"),
     ),
     responses((status = 200, description = "The endpoint", body = Envelope<EndpointView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_endpoint(
-    access: InProject<ReadEndpoints>,
+    access: InSight<ReadEndpoints>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
-    let stored = found(control.store().endpoint(access.id(), endpoint_id(&id)?).await?)?;
+    let stored = found(control.store().endpoint(&access.sight(), endpoint_id(&id)?).await?)?;
+    let stored = shown_to(&access, stored);
     let view = EndpointView::of(&stored);
     Ok(Reply::ok("Endpoint fetched successfully", view).tagged(stored.updated_at))
 }
@@ -182,20 +186,22 @@ async fn get_endpoint(
     ),
     request_body = EndpointBody,
     responses((status = 202, description = "The endpoint", body = Envelope<EndpointView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn update_endpoint(
-    access: InProject<WriteEndpoints>,
+    access: InSight<WriteEndpoints>,
     State(control): State<Control>,
     if_match: IfMatch,
     Path((_, id)): Path<(String, String)>,
     JsonBody(mut body): JsonBody<EndpointBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (project, id) = (access.id(), endpoint_id(&id)?);
+    let id = endpoint_id(&id)?;
     let secret = body.secret.take().filter(|text| !text.is_empty()).map(body::secret).transpose()?;
     let is_disabled = body.is_disabled;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
-    let mut stored = found(change.endpoint(project, id).await?)?;
+    let mut stored = found(change.endpoint(&access.sight(), id).await?)?;
     if_match.check(stored.updated_at)?;
+    let project = stored.endpoint.project;
     apply(&access, &control, body, &mut stored)?;
     let status = match (is_disabled, stored.endpoint.status) {
         (Some(true), _) => Some(EndpointStatus::Inactive),
@@ -210,7 +216,7 @@ async fn update_endpoint(
     }
     change.put_endpoint(&stored).await?;
     change.audit(&access.entry("endpoint.updated", id, told(&stored))).await?;
-    let stored = found(change.endpoint(project, id).await?)?;
+    let stored = found(change.endpoint(&access.sight(), id).await?)?;
     change.commit().await?;
     let view = EndpointView::of(&stored);
     Ok(Reply::accepted("Endpoint updated successfully", view).tagged(stored.updated_at))
@@ -227,17 +233,17 @@ async fn update_endpoint(
         ("endpoint_id" = String, Path, description = "The endpoint's id"),
     ),
     responses((status = 200, description = "It is gone", body = Done)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn delete_endpoint(
-    access: InProject<WriteEndpoints>,
+    access: InSight<WriteEndpoints>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = endpoint_id(&id)?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
-    if !change.delete_endpoint(access.id(), id).await? {
-        return Err(Problem::not_found("endpoint"));
-    }
+    let stored = found(change.endpoint(&access.sight(), id).await?)?;
+    change.delete_endpoint(stored.endpoint.project, id).await?;
     change.audit(&access.entry("endpoint.deleted", id, json!({}))).await?;
     change.commit().await?;
     Ok(Reply::ok("Endpoint deleted successfully", None::<()>))
@@ -258,18 +264,40 @@ fn blank(project: ProjectId, url: Url) -> StoredEndpoint {
 
 /// Writes a body over an endpoint, with what the project allows.
 fn apply<P>(
-    access: &InProject<P>,
+    access: &InSight<P>,
     control: &Control,
     body: EndpointBody,
     stored: &mut StoredEndpoint,
 ) -> Result<(), Problem> {
     let egress = control.egress();
     let read_url = |field: &str, text: &str| {
-        egress
-            .url(text, &access.project.project.settings.egress)
-            .map_err(|problem| Problem::invalid(field, problem))
+        egress.url(text, access.egress()).map_err(|problem| Problem::invalid(field, problem))
     };
-    body.apply(stored, egress, read_url)
+    body.apply(stored, egress, read_url)?;
+    keep_owner(access, stored)
+}
+
+/// A portal link's holder makes endpoints of its owner, and gives none away.
+fn keep_owner<P>(access: &InSight<P>, stored: &mut StoredEndpoint) -> Result<(), Problem> {
+    let Some(pass) = access.portal() else { return Ok(()) };
+    match &stored.endpoint.owner_id {
+        Some(owner) if *owner == pass.owner_id => Ok(()),
+        None if stored.endpoint.id.as_u128() == 0 => {
+            stored.endpoint.owner_id = Some(pass.owner_id.clone());
+            Ok(())
+        }
+        _ => Err(Problem::invalid("owner_id", format!("with this portal link it is `{}`", pass.owner_id))),
+    }
+}
+
+/// Who only looks by a portal link is not shown what could be used: secrets, and where people's messages go.
+fn shown_to<P>(access: &InSight<P>, stored: StoredEndpoint) -> StoredEndpoint {
+    match access.portal() {
+        Some(pass) if !pass.can_manage_endpoint => {
+            StoredEndpoint { secrets: Vec::new(), contacts: Contacts::default(), ..stored }
+        }
+        _ => stored,
+    }
 }
 
 /// What the audit log is told of an endpoint.

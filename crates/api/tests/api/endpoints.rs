@@ -46,8 +46,14 @@ async fn an_endpoint_is_created_read_and_listed_in_the_contracts_shape() {
     // What was read may be written: nothing changes, what is hidden included.
     let back = bed.put(&path, data.clone()).await;
     assert_eq!((back.status, back.message()), (202, "Endpoint updated successfully"));
-    let stored =
-        bed.store.endpoint(PROJECT.parse().unwrap(), made.text("/uid").parse().unwrap()).await.unwrap();
+    let stored = bed
+        .store
+        .endpoint(
+            &longshore_store::control::Sight::project(PROJECT.parse().unwrap()),
+            made.text("/uid").parse().unwrap(),
+        )
+        .await
+        .unwrap();
     let credentials = serde_json::to_string(&stored.unwrap().endpoint.credentials).unwrap();
     assert_eq!(credentials.matches("hunter2").count(), 2, "{credentials}");
     assert_eq!(back.data()["secrets"], data["secrets"]);

@@ -261,3 +261,85 @@ async fn a_portal_token_sees_subscriptions_of_its_owners_endpoints_alone() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_token_sees_and_manages_its_owners_endpoints_alone() {
+    let bed = Bed::new().await;
+    let endpoint = async |name: &str, owner: &str| -> String {
+        let body = json!({"name": name, "url": "https://a.example/", "owner_id": owner, "support_email": "ops@a.example"});
+        bed.post("/endpoints", body).await.text("/uid")
+    };
+    let (own, other) = (endpoint("own", "acme").await, endpoint("other", "else").await);
+    let nobodys = endpoint("nobody's", "").await;
+    let link = async |can_manage: bool| {
+        let body = json!({"name": "Acme", "owner_id": "acme", "can_manage_endpoint": can_manage});
+        create(&bed, body).await.text("/token")
+    };
+    let (looks, manages) = (link(false).await, link(true).await);
+    let ask = |token: &str, method: Method, path: &str, body: Value| {
+        bed.ask(method, path).key(token.to_owned()).body(body).send()
+    };
+    let names = async |token: &str, query: &str| -> Vec<String> {
+        let list = ask(token, Method::GET, &format!("/endpoints{query}"), json!({})).await;
+        let content = list.data()["content"].as_array().unwrap().clone();
+        content.iter().map(|endpoint| endpoint["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for token in [&looks, &manages] {
+        assert_eq!(names(token, "").await, ["own"]);
+        assert_eq!(names(token, "?ownerId=acme").await, ["own"]);
+        assert_eq!(names(token, "?ownerId=else").await, Vec::<String>::new());
+        assert_eq!(
+            ask(token, Method::GET, &format!("/endpoints/{own}/breaker"), json!({})).await.status,
+            200
+        );
+        let rates = ask(token, Method::GET, "/endpoints/period-failure-rates", json!({})).await;
+        assert_eq!(rates.status, 403);
+        for id in [&other, &nobodys] {
+            for path in [format!("/endpoints/{id}"), format!("/endpoints/{id}/breaker")] {
+                assert_eq!(ask(token, Method::GET, &path, json!({})).await.status, 404);
+            }
+        }
+    }
+    let path = format!("/endpoints/{own}");
+    let seen = ask(&looks, Method::GET, &path, json!({})).await;
+    assert_eq!((&seen.data()["secrets"], &seen.data()["support_email"]), (&json!([]), &json!("")));
+    assert_eq!(
+        ask(&manages, Method::GET, &path, json!({})).await.data()["secrets"].as_array().unwrap().len(),
+        1
+    );
+
+    for id in [&own, &other, &nobodys] {
+        for (method, path, body, done) in [
+            (Method::PUT, format!("/endpoints/{id}"), json!({"name": "new"}), 202),
+            (Method::PUT, format!("/endpoints/{id}/pause"), json!({}), 202),
+            (Method::POST, format!("/endpoints/{id}/activate"), json!({}), 202),
+            (Method::PUT, format!("/endpoints/{id}/expire_secret"), json!({}), 200),
+            (Method::DELETE, format!("/endpoints/{id}"), json!({}), 200),
+        ] {
+            assert_eq!(ask(&looks, method.clone(), &path, body.clone()).await.status, 403, "{method} {path}");
+            // Nothing of the owner's goes to another, or to nobody.
+            if method == Method::PUT && done == 202 && id == &own && path == format!("/endpoints/{own}") {
+                for owner in ["else", ""] {
+                    let given = ask(&manages, Method::PUT, &path, json!({"owner_id": owner})).await;
+                    assert!(given.status == 400 && given.message().starts_with("`owner_id`"), "{given:?}");
+                }
+            }
+            let expected = if id == &own { done } else { 404 };
+            let answer = ask(&manages, method.clone(), &path, body).await;
+            assert_eq!(answer.status, expected, "{method} {path}: {answer:?}");
+        }
+    }
+    let audit = bed.get("/audit-log?action=endpoint.deleted").await;
+    assert_eq!(
+        (audit.text("/content/0/actor/type"), audit.text("/content/0/resource_id")),
+        ("portal_link".into(), own)
+    );
+    let body = json!({"name": "mine", "url": "https://b.example/"});
+    let made = ask(&manages, Method::POST, "/endpoints", body.clone()).await;
+    assert_eq!((made.status, made.text("/owner_id")), (201, "acme".into()));
+    let mut theirs = body.clone();
+    theirs["owner_id"] = json!("else");
+    assert_eq!(ask(&manages, Method::POST, "/endpoints", theirs).await.status, 400);
+    assert_eq!(ask(&looks, Method::POST, "/endpoints", body).await.status, 403);
+    assert_eq!(bed.get(&format!("/endpoints/{other}")).await.text("/name"), "other");
+}

@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use longshore_core::ProjectId;
 use longshore_core::access::{Action, Role, portal_allows};
-use longshore_store::control::{PortalPass, ProjectRecord, Sight};
+use longshore_core::project::EgressSettings;
+use longshore_store::control::{AuditEntry, PortalPass, ProjectRecord, Sight};
+use serde_json::Value;
 
 use super::{Caller, Grant, InProject, Permission, enter, version_of};
 use crate::v1::control::Control;
@@ -72,6 +75,28 @@ impl<P> InSight<P> {
         match &self.caller.grant {
             Grant::Portal(pass) => Some(pass),
             Grant::Project(..) | Grant::User(..) => None,
+        }
+    }
+
+    /// The project of a row that is new: it is to be of the owner that the request sees.
+    pub(crate) const fn project_of_new(&self) -> ProjectId {
+        self.project.project.id
+    }
+
+    /// Where the project's webhooks may go.
+    pub(crate) const fn egress(&self) -> &EgressSettings {
+        &self.project.project.settings.egress
+    }
+
+    /// A line for the audit log.
+    #[expect(clippy::needless_pass_by_value, reason = "ids and names are handed over as they are at hand")]
+    pub(crate) fn entry(&self, action: &'static str, resource: impl ToString, detail: Value) -> AuditEntry {
+        AuditEntry {
+            organisation: self.project.organisation,
+            project: Some(self.project.project.id),
+            action,
+            resource: resource.to_string(),
+            detail,
         }
     }
 

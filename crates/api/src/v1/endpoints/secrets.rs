@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::body::{RollBody, secret};
 use super::view::EndpointView;
 use super::{endpoint_id, found};
-use crate::v1::access::{InProject, WriteEndpoints};
+use crate::v1::access::{InSight, Seeing, WriteEndpoints};
 use crate::v1::body::JsonBody;
 use crate::v1::control::Control;
 use crate::v1::problem::Problem;
@@ -32,25 +32,27 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
     ),
     request_body = RollBody,
     responses((status = 200, description = "The endpoint", body = Envelope<EndpointView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn expire_secret(
-    access: InProject<WriteEndpoints>,
+    access: InSight<WriteEndpoints>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
     JsonBody(body): JsonBody<RollBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (project, id) = (access.id(), endpoint_id(&id)?);
+    let id = endpoint_id(&id)?;
     let overlap = contract_expiration(body.expiration.unwrap_or(0));
     let overlap = overlap.map_err(|error| Problem::new(http::StatusCode::BAD_REQUEST, error.to_string()))?;
     let given = body.secret.filter(|text| !text.is_empty()).map(secret).transpose()?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
+    let project = found(change.endpoint(&access.sight(), id).await?)?.endpoint.project;
     let secret = given.unwrap_or_else(|| KeyType::Hmac.generate(change.rng()));
     if change.roll_endpoint_secret(project, id, &secret, overlap).await?.is_none() {
         return Err(Problem::not_found("endpoint"));
     }
     let detail = json!({"old_ones_sign_for_seconds": overlap.as_secs()});
     change.audit(&access.entry("endpoint.secret_rolled", id, detail)).await?;
-    let stored = found(change.endpoint(project, id).await?)?;
+    let stored = found(change.endpoint(&access.sight(), id).await?)?;
     change.commit().await?;
     Ok(Reply::ok("endpoint secret expired successfully", EndpointView::of(&stored)))
 }

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::view::{BreakerView, EndpointView, OutcomesView};
 use super::{endpoint_id, found};
-use crate::v1::access::{InProject, ReadEndpoints, WriteEndpoints};
+use crate::v1::access::{InProject, InSight, ReadEndpoints, Seeing, WriteEndpoints};
 use crate::v1::audit_log::instant;
 use crate::v1::control::Control;
 use crate::v1::problem::Problem;
@@ -44,9 +44,10 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
         ("endpoint_id" = String, Path, description = "The endpoint's id"),
     ),
     responses((status = 202, description = "The endpoint", body = Envelope<EndpointView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn pause_endpoint(
-    access: InProject<WriteEndpoints>,
+    access: InSight<WriteEndpoints>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -71,9 +72,10 @@ async fn pause_endpoint(
         ("endpoint_id" = String, Path, description = "The endpoint's id"),
     ),
     responses((status = 202, description = "The endpoint", body = Envelope<EndpointView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn activate_endpoint(
-    access: InProject<WriteEndpoints>,
+    access: InSight<WriteEndpoints>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -81,19 +83,20 @@ async fn activate_endpoint(
 }
 
 async fn set_status(
-    access: &InProject<WriteEndpoints>,
+    access: &InSight<WriteEndpoints>,
     control: &Control,
     id: &str,
     next: impl FnOnce(EndpointStatus) -> Result<EndpointStatus, Problem> + Send,
 ) -> Result<Reply<EndpointView>, Problem> {
-    let (project, id) = (access.id(), endpoint_id(id)?);
+    let id = endpoint_id(id)?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
-    let before = found(change.endpoint(project, id).await?)?.endpoint.status;
+    let stored = found(change.endpoint(&access.sight(), id).await?)?;
+    let (project, before) = (stored.endpoint.project, stored.endpoint.status);
     let status = next(before)?;
     change.set_endpoint_status(project, id, status).await?;
     let detail = json!({"from": before, "to": status});
     change.audit(&access.entry("endpoint.status_changed", id, detail)).await?;
-    let stored = found(change.endpoint(project, id).await?)?;
+    let stored = found(change.endpoint(&access.sight(), id).await?)?;
     change.commit().await?;
     let reply = Reply::accepted("endpoint status successfully updated", EndpointView::of(&stored));
     Ok(reply.tagged(stored.updated_at))
@@ -158,14 +161,15 @@ async fn get_failure_rates(
         ("endpoint_id" = String, Path, description = "The endpoint's id"),
     ),
     responses((status = 200, description = "The breaker", body = Envelope<BreakerView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_breaker(
-    access: InProject<ReadEndpoints>,
+    access: InSight<ReadEndpoints>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = endpoint_id(&id)?;
-    let stored = found(control.store().endpoint(access.id(), id).await?)?;
-    let history = control.store().breaker_history(access.id(), id, MOST_TRANSITIONS).await?;
+    let stored = found(control.store().endpoint(&access.sight(), id).await?)?;
+    let history = control.store().breaker_history(stored.endpoint.project, id, MOST_TRANSITIONS).await?;
     Ok(Reply::ok("Circuit breaker fetched successfully", BreakerView::of(stored.breaker, &history)))
 }

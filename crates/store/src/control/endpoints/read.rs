@@ -15,6 +15,7 @@ use super::{BreakerRecord, Contacts, EndpointFilter, EndpointOutcomes, SecretRec
 use crate::breakers::BreakerEvent;
 use crate::connect::Store;
 use crate::control::page::{Page, PageRequest};
+use crate::control::sight::Sight;
 use crate::error::{misconfigured, sort};
 use crate::rows::open_endpoint;
 use crate::seal::Keys;
@@ -97,17 +98,21 @@ impl Row {
 }
 
 impl Store {
-    /// A page of a project's endpoints.
+    /// A page of a project's endpoints; of an owner, his.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoints_page(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         filter: &EndpointFilter,
         request: &PageRequest,
     ) -> Result<Page<StoredEndpoint>, StoreError> {
-        let (after, before) = request.bounds();
+        let owner = match (sight.owner_id(), filter.owner.as_deref()) {
+            (Some(own), Some(asked)) if own != asked => return Ok(request.page(Vec::new())),
+            (own, asked) => own.or(asked),
+        };
+        let (project, (after, before)) = (sight.project_id(), request.bounds());
         let mut connection = self.pool().acquire().await.map_err(sort)?;
         let rows = sqlx::query_file_as!(
             Row,
@@ -115,7 +120,7 @@ impl Store {
             project.as_uuid(),
             None::<Vec<Uuid>> as Option<Vec<Uuid>>,
             filter.name.as_deref().map(escaped),
-            filter.owner,
+            owner,
             after,
             before,
             request.reads_ascending(),
@@ -133,17 +138,17 @@ impl Store {
         })
     }
 
-    /// An endpoint of a project.
+    /// An endpoint of a project; of an owner, one of his.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoint(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         id: EndpointId,
     ) -> Result<Option<StoredEndpoint>, StoreError> {
         let mut connection = self.pool().acquire().await.map_err(sort)?;
-        find(&mut connection, self.keys(), project, id).await
+        find(&mut connection, self.keys(), sight, id).await
     }
 
     /// How the deliveries of a project's endpoints went that were made in a span of time; of all endpoints when none is
@@ -225,16 +230,16 @@ impl Store {
 pub(super) async fn find(
     connection: &mut PgConnection,
     keys: &Keys,
-    project: ProjectId,
+    sight: &Sight,
     id: EndpointId,
 ) -> Result<Option<StoredEndpoint>, StoreError> {
     let row = sqlx::query_file_as!(
         Row,
         "queries/list_endpoints.sql",
-        project.as_uuid(),
+        sight.project_id().as_uuid(),
         Some(vec![id.as_uuid()]) as Option<Vec<Uuid>>,
         None::<String>,
-        None::<String>,
+        sight.owner_id(),
         None::<Uuid>,
         None::<Uuid>,
         true,
@@ -244,7 +249,7 @@ pub(super) async fn find(
     .await
     .map_err(sort)?;
     let Some(row) = row else { return Ok(None) };
-    let mut secrets = secrets(connection, keys, project, &[row.id]).await?;
+    let mut secrets = secrets(connection, keys, sight.project_id(), &[row.id]).await?;
     let secrets = secrets.remove(&row.id).unwrap_or_default();
     row.open(keys, secrets).map(Some)
 }

@@ -11,22 +11,23 @@ use uuid::Uuid;
 
 use super::{Contacts, StoredEndpoint, read};
 use crate::control::changing::Changing;
+use crate::control::sight::Sight;
 use crate::endpoints::Rolled;
 use crate::error::{misconfigured, sort};
 use crate::notices::endpoint_data;
 
 impl Changing {
-    /// An endpoint of a project; nobody else changes it until this change ends.
+    /// An endpoint of a project, or of an owner in it; nobody else changes it until this change ends.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoint(
         &mut self,
-        project: ProjectId,
+        sight: &Sight,
         id: EndpointId,
     ) -> Result<Option<StoredEndpoint>, StoreError> {
         let (store, connection) = self.parts();
-        read::find(connection, store.keys(), project, id).await
+        read::find(connection, store.keys(), sight, id).await
     }
 
     /// Writes an endpoint, new or changed, but for its secrets, its status when it is there, and its times. Returns when
