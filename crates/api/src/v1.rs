@@ -7,13 +7,17 @@
 
 pub(crate) mod access;
 mod api_keys;
+mod attempts;
 mod audit_log;
 pub(crate) mod body;
 mod brokers;
 mod control;
+mod deliveries;
 pub(crate) mod document;
 pub(crate) mod etag;
+mod events;
 mod features;
+pub(crate) mod filters;
 mod ingest;
 mod limits;
 mod me;
@@ -40,8 +44,9 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use brokers::{Answering, Brokers, ReplayOutcome, Replays};
+pub use brokers::{Answering, Brokers, ReplayOutcome, ReplayedEvents, Replays};
 pub use control::{Control, ControlSettings};
+pub use deliveries::advance_retries;
 pub use problem::Problem;
 pub use quarantine::advance_operations;
 pub use version::NEWEST;
@@ -94,6 +99,9 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(published::routes())
         .merge(sources::routes())
         .merge(quarantine::routes())
+        .merge(events::routes())
+        .merge(deliveries::routes())
+        .merge(attempts::routes())
         .merge(api_keys::routes())
         .merge(organisations::routes())
         .merge(members::routes())
@@ -103,7 +111,7 @@ fn own_paths() -> OpenApiRouter<Control> {
 
 /// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.
 fn shared_paths() -> OpenApiRouter<Control> {
-    OpenApiRouter::with_openapi(ingest::IngestPaths::openapi())
+    OpenApiRouter::with_openapi(ingest::IngestPaths::openapi()).merge(events::shared_routes())
 }
 
 fn nested(routes: OpenApiRouter<Control>) -> OpenApiRouter<Control> {

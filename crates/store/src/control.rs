@@ -5,11 +5,16 @@
 //! project it belongs to.
 
 mod access;
+mod attempts;
 mod audit;
 mod audit_list;
 mod changing;
+mod deliver_events;
+mod deliveries;
+mod events;
 mod features;
 mod keys;
+mod listing;
 mod operations;
 mod organisations;
 mod page;
@@ -21,9 +26,12 @@ mod sources;
 use longshore_core::OrganisationId;
 
 pub use access::{KeyOwner, KeyRecord};
+pub use attempts::AttemptRecord;
 pub use audit::{Actor, ActorKind, AuditEntry};
 pub use audit_list::{AuditFilter, AuditLine};
 pub use changing::Changing;
+pub use deliveries::{ClaimedRetries, DeliveryFilter, DeliveryRecord, EndpointBrief, Retries, RetriesState};
+pub use events::{EventFilter, EventRecord, ListedEvent};
 pub use keys::{KeyGrant, ListedKey, NewKey};
 pub use operations::{
     ClaimedOperation, Operation, OperationKind, OperationProgress, OperationState, Selection,

@@ -4,14 +4,18 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod accounts;
+mod attempts;
 mod audit_log;
 mod bed;
 mod brokers;
 mod credentials;
+mod deliveries;
 mod document;
+mod events;
 mod features;
 mod frame;
 mod keys;
 mod projects;
 mod quarantine;
+mod rows;
 mod sources;

@@ -35,6 +35,8 @@ permissions! {
     ReadProjects, WriteProjects => Projects,
     ReadApiKeys, WriteApiKeys => ApiKeys,
     ReadSources, WriteSources => Sources,
+    ReadEvents, WriteEvents => Events,
+    ReadDeliveries, WriteDeliveries => Deliveries,
     ReadQuarantine, WriteQuarantine => Quarantine,
 }
 
