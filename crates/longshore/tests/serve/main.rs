@@ -6,6 +6,7 @@ mod bed;
 mod doctor;
 mod egress;
 mod endpoints;
+mod events;
 mod keys;
 mod notices;
 mod planes;
