@@ -21,3 +21,4 @@ mod projects;
 mod quarantine;
 mod sources;
 mod subscriptions;
+mod versions;
