@@ -44,7 +44,7 @@ pub(crate) mod version;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use http::StatusCode;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -84,6 +84,7 @@ pub fn control_routes(control: Control) -> ControlRoutes {
         .method_not_allowed_fallback(wrong_method)
         .merge(shared)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn(version::answer))
         .layer(from_fn_with_state(control.clone(), repeats::repeat))
         .layer(from_fn_with_state(gate, features::gate))
         .layer(from_fn_with_state(control.clone(), limits::limit))
@@ -132,7 +133,7 @@ fn nested(routes: OpenApiRouter<Control>) -> OpenApiRouter<Control> {
 
 /// Gives every answer of routes that are not the API's its request's id too.
 pub fn with_request_ids(router: Router) -> Router {
-    router.layer(axum::middleware::from_fn(request::name))
+    router.layer(from_fn(request::name))
 }
 
 async fn wrong_method() -> Problem {

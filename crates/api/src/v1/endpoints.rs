@@ -21,7 +21,7 @@ use url::Url;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::body::EndpointBody;
+use self::body::{EndpointBody, NewEndpoint};
 use self::view::EndpointView;
 use super::access::{InProject, ReadEndpoints, WriteEndpoints};
 use super::body::JsonBody;
@@ -30,6 +30,7 @@ use super::etag::IfMatch;
 use super::page::{PageQuery, Params};
 use super::problem::Problem;
 use super::reply::{Done, Envelope, Paged, Reply};
+use super::version::Shape;
 
 /// The routes of endpoints.
 pub(crate) fn routes() -> OpenApiRouter<Control> {
@@ -77,7 +78,8 @@ async fn list_endpoints(
     let filter = EndpointFilter { name: given(query.q), owner: given(query.owner_id) };
     let found = control.store().endpoints_page(access.id(), &filter, &request).await?;
     let views = found.map(|stored| EndpointView::of(&stored));
-    Ok(Reply::ok("Endpoints fetched successfully", Paged::new(views, request.limit, |view| view.uid.clone())))
+    let page = Paged::new(views, request.limit, |view| view.uid.clone());
+    Ok(Reply::ok("Endpoints fetched successfully", page).shaped(Shape::Endpoint))
 }
 
 /// Create an endpoint.
@@ -93,14 +95,16 @@ async fn list_endpoints(
 async fn create_endpoint(
     access: InProject<WriteEndpoints>,
     State(control): State<Control>,
-    JsonBody(body): JsonBody<EndpointBody>,
+    JsonBody(NewEndpoint(body)): JsonBody<NewEndpoint>,
 ) -> Result<impl IntoResponse, Problem> {
     let draft = draft(&access, &control, body)?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
     let stored = create(&access, &mut change, draft).await?;
     change.commit().await?;
     let view = EndpointView::of(&stored);
-    Ok(Reply::created("Endpoint created successfully", view).tagged(stored.updated_at))
+    Ok(Reply::created("Endpoint created successfully", view)
+        .tagged(stored.updated_at)
+        .shaped(Shape::Endpoint))
 }
 
 /// A new endpoint that has been checked, and its secret when one was sent.
@@ -167,7 +171,7 @@ async fn get_endpoint(
 ) -> Result<impl IntoResponse, Problem> {
     let stored = found(control.store().endpoint(access.id(), endpoint_id(&id)?).await?)?;
     let view = EndpointView::of(&stored);
-    Ok(Reply::ok("Endpoint fetched successfully", view).tagged(stored.updated_at))
+    Ok(Reply::ok("Endpoint fetched successfully", view).tagged(stored.updated_at).shaped(Shape::Endpoint))
 }
 
 /// Update an endpoint: what is left out stays as it is.
@@ -213,7 +217,9 @@ async fn update_endpoint(
     let stored = found(change.endpoint(project, id).await?)?;
     change.commit().await?;
     let view = EndpointView::of(&stored);
-    Ok(Reply::accepted("Endpoint updated successfully", view).tagged(stored.updated_at))
+    Ok(Reply::accepted("Endpoint updated successfully", view)
+        .tagged(stored.updated_at)
+        .shaped(Shape::Endpoint))
 }
 
 /// Delete an endpoint with its subscriptions. Its deliveries stay on record; those that wait are discarded.

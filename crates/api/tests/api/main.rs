@@ -25,3 +25,4 @@ mod quarantine;
 mod rows;
 mod sources;
 mod subscriptions;
+mod versions;
