@@ -12,6 +12,7 @@ mod notices;
 mod planes;
 mod rolling;
 mod sources;
+mod subscriptions;
 #[path = "../support/mod.rs"]
 mod support;
 
