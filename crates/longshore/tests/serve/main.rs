@@ -10,6 +10,7 @@ mod events;
 mod keys;
 mod notices;
 mod planes;
+mod portal;
 mod rolling;
 mod sources;
 mod subscriptions;
