@@ -7,6 +7,7 @@ pub mod fanout;
 pub mod http;
 pub mod isolation;
 pub mod latency;
+pub mod rows;
 pub mod slow;
 pub mod waiting;
 
@@ -19,6 +20,8 @@ pub struct Amount {
     pub events: u32,
     /// Messages at the broker in `waiting`.
     pub waiting: u32,
+    /// Events of `rows`, each with a delivery.
+    pub rows: u32,
     /// Seconds of `latency`, `crash`, `slow` and `isolation`.
     pub seconds: u32,
 }

@@ -15,6 +15,7 @@ use longshore_testkit::broker::{BrokerKind, Queue};
 use longshore_testkit::database::{self, TestDatabase, fresh_database};
 use longshore_testkit::gateway::{Gateway, Setup};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 
 use crate::publisher::Publisher;
 use crate::report;
@@ -74,6 +75,14 @@ impl Rig {
     /// Events in the database.
     pub async fn stored(&self) -> i64 {
         database::count(&self.database, "SELECT count(*) FROM events").await
+    }
+
+    /// Connections to the database, for rows of the scenario's own.
+    ///
+    /// # Errors
+    /// Postgres is away.
+    pub async fn pool(&self) -> anyhow::Result<PgPool> {
+        PgPool::connect_with(self.database.options()).await.context("cannot connect to Postgres")
     }
 
     /// Messages that the broker still wants to be done with.

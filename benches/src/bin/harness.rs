@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use longshore_benches::scenarios::{
-    Amount, backlog, crash, endpoints, fanout, http, isolation, latency, slow, waiting,
+    Amount, backlog, crash, endpoints, fanout, http, isolation, latency, rows, slow, waiting,
 };
 use longshore_benches::{report, setup};
 use longshore_testkit::broker::BrokerKind;
@@ -30,6 +30,9 @@ struct Arguments {
     /// Messages that wait at the broker in `waiting`.
     #[arg(long, default_value_t = 1_000_000)]
     waiting: u32,
+    /// Events of `rows`, each with a delivery.
+    #[arg(long, default_value_t = 10_000_000)]
+    rows: u32,
     /// Seconds of load of `latency`, `crash`, `slow` and `isolation`.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
@@ -63,6 +66,8 @@ enum Scenario {
     Slow,
     /// Memory while a million messages wait at the broker.
     Waiting,
+    /// Lists of the public API over ten million rows.
+    Rows,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,6 +102,7 @@ impl Scenario {
             Self::Isolation => isolation::run(kind, amount).await,
             Self::Slow => slow::run(kind, amount).await,
             Self::Waiting => waiting::run(kind, amount).await,
+            Self::Rows => rows::run(kind, amount).await,
         }
     }
 }
@@ -105,8 +111,8 @@ impl Scenario {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let Arguments { events, waiting, seconds, .. } = arguments;
-    let (amount, kind) = (Amount { events, waiting, seconds }, arguments.broker.kind());
+    let Arguments { events, waiting, rows, seconds, .. } = arguments;
+    let (amount, kind) = (Amount { events, waiting, rows, seconds }, arguments.broker.kind());
     let scenarios = match arguments.scenarios.as_slice() {
         [] => Scenario::value_variants(),
         some => some,

@@ -7,16 +7,20 @@
 
 pub(crate) mod access;
 mod api_keys;
+mod attempts;
 mod audit_log;
 pub(crate) mod body;
 mod brokers;
 mod control;
+mod deliveries;
 pub(crate) mod document;
 mod egress;
 pub(crate) mod endpoints;
 pub(crate) mod etag;
 mod event_types;
+mod events;
 mod features;
+pub(crate) mod filters;
 mod ingest;
 mod limits;
 mod me;
@@ -40,14 +44,15 @@ pub(crate) mod version;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use http::StatusCode;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use brokers::{Answering, Brokers, ReplayOutcome, Replays};
+pub use brokers::{Answering, Brokers, ReplayOutcome, ReplayedEvents, Replays};
 pub use control::{Control, ControlSettings};
+pub use deliveries::advance_retries;
 pub use egress::{Egress, FetchedToken};
 pub use problem::Problem;
 pub use quarantine::advance_operations;
@@ -79,6 +84,7 @@ pub fn control_routes(control: Control) -> ControlRoutes {
         .method_not_allowed_fallback(wrong_method)
         .merge(shared)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn(version::answer))
         .layer(from_fn_with_state(control.clone(), repeats::repeat))
         .layer(from_fn_with_state(gate, features::gate))
         .layer(from_fn_with_state(control.clone(), limits::limit))
@@ -106,6 +112,9 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(quarantine::routes())
         .merge(portal_links::routes())
         .merge(onboarding::routes())
+        .merge(events::routes())
+        .merge(deliveries::routes())
+        .merge(attempts::routes())
         .merge(api_keys::routes())
         .merge(organisations::routes())
         .merge(members::routes())
@@ -115,7 +124,7 @@ fn own_paths() -> OpenApiRouter<Control> {
 
 /// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.
 fn shared_paths() -> OpenApiRouter<Control> {
-    OpenApiRouter::with_openapi(ingest::IngestPaths::openapi())
+    OpenApiRouter::with_openapi(ingest::IngestPaths::openapi()).merge(events::shared_routes())
 }
 
 fn nested(routes: OpenApiRouter<Control>) -> OpenApiRouter<Control> {
@@ -124,7 +133,7 @@ fn nested(routes: OpenApiRouter<Control>) -> OpenApiRouter<Control> {
 
 /// Gives every answer of routes that are not the API's its request's id too.
 pub fn with_request_ids(router: Router) -> Router {
-    router.layer(axum::middleware::from_fn(request::name))
+    router.layer(from_fn(request::name))
 }
 
 async fn wrong_method() -> Problem {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::BreakerSettings;
+use crate::catalogue::EventTypePolicy;
 use crate::duration::{self, HumanDuration};
 use crate::filter::Semantics;
 use crate::ids::ProjectId;
@@ -72,6 +73,8 @@ pub struct ProjectSettings {
     pub signature: SignatureSettings,
     /// How filters treat absent keys and mixed types.
     pub filter_semantics: Semantics,
+    /// What is asked of the types of events, and of their data, before they are taken in.
+    pub event_types: EventTypePolicy,
     /// Header that carries the event's idempotency key to the endpoint, when it has one.
     pub idempotency_header: String,
     /// Whether to send `X-Convoy-Event-ID` and `X-Convoy-EventDelivery-ID`.
@@ -101,6 +104,7 @@ impl Default for ProjectSettings {
             retry_policy: RetryPolicy::default(),
             signature: SignatureSettings::default(),
             filter_semantics: Semantics::Strict,
+            event_types: EventTypePolicy::Any,
             idempotency_header: "X-Convoy-Idempotency-Key".to_owned(),
             add_event_id_trace_headers: false,
             disable_endpoint: false,

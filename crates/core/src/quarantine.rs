@@ -16,6 +16,10 @@ pub enum Reason {
     UnknownEndpoint,
     /// The kind named does not exist or is not accepted here.
     UnknownKind,
+    /// The project wants types of its catalogue, and this is none.
+    UnknownEventType,
+    /// The project wants data as its catalogue describes them, and these are not.
+    InvalidData,
     /// Larger than the project's limit.
     TooLarge,
     /// The database refuses the row for good.
@@ -76,11 +80,13 @@ impl FromStr for Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Undecodable,
         Self::InvalidField,
         Self::UnknownEndpoint,
         Self::UnknownKind,
+        Self::UnknownEventType,
+        Self::InvalidData,
         Self::TooLarge,
         Self::Rejected,
     ];
@@ -93,6 +99,8 @@ impl Reason {
             Self::InvalidField => "invalid_field",
             Self::UnknownEndpoint => "unknown_endpoint",
             Self::UnknownKind => "unknown_kind",
+            Self::UnknownEventType => "unknown_event_type",
+            Self::InvalidData => "invalid_data",
             Self::TooLarge => "too_large",
             Self::Rejected => "rejected",
         }

@@ -11,6 +11,7 @@ mod index;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::catalogue::Catalogue;
 use crate::endpoint::Endpoint;
 use crate::event::{Event, Target};
 use crate::filter::Semantics;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
     /// By project, and shared by the snapshots made of this one until they add to a project.
     indexes: HashMap<ProjectId, Arc<ProjectIndex>>,
+    /// Of the projects that hold their events against one.
+    catalogues: Arc<HashMap<ProjectId, Catalogue>>,
     default_retry: RetrySchedule,
     version: i64,
 }
@@ -78,6 +81,19 @@ impl Snapshot {
     pub const fn at_version(mut self, version: i64) -> Self {
         self.version = version;
         self
+    }
+
+    /// The same snapshot, with the catalogues of the projects that hold their events against one.
+    #[must_use]
+    pub fn with_catalogues(mut self, catalogues: HashMap<ProjectId, Catalogue>) -> Self {
+        self.catalogues = Arc::new(catalogues);
+        self
+    }
+
+    /// The catalogue that a project's events are held against; `None` when it wants any event.
+    #[must_use]
+    pub fn catalogue(&self, project: ProjectId) -> Option<&Catalogue> {
+        self.catalogues.get(&project)
     }
 
     /// The version of the configuration it shows; grows with each change.

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use longshore_api::v1::{Answering, Brokers, Control, ReplayOutcome, Replays, advance_operations};
+use longshore_api::v1::{
+    Answering, Brokers, Control, ReplayOutcome, ReplayedEvents, Replays, advance_operations, advance_retries,
+};
 use longshore_core::ports::{Replayable, StoreError};
-use longshore_core::{Clock, IdGenerator, Mapping, ProjectId, QuarantineId, SourceId, SystemClock};
+use longshore_core::{Clock, EventId, IdGenerator, Mapping, ProjectId, QuarantineId, SourceId, SystemClock};
 use longshore_pipeline::ingest::fixed;
-use longshore_pipeline::ingest::replay::{Replayed, replay};
+use longshore_pipeline::ingest::replay::{Replayed, deliver_anew, replay};
 use longshore_store::Store;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -95,6 +97,24 @@ impl Replayer {
     }
 }
 
+impl Replayer {
+    /// Delivers what is stored anew, with the configuration of this moment.
+    async fn run_events(&self, project: ProjectId, ids: &[EventId]) -> Result<ReplayedEvents, StoreError> {
+        let order: HashMap<EventId, usize> = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        let config = self.store.load_config().await?;
+        let (mut made, mut rest) = (HashMap::new(), ids.to_vec());
+        while !rest.is_empty() {
+            let (mut events, left) = self.store.whole_events(project, &rest).await?;
+            events.sort_by_key(|event| order.get(&event.id).copied());
+            let news = deliver_anew(events, &config.snapshot, &self.ids, SystemClock.now());
+            self.store.add_deliveries(&news).await?;
+            made.extend(news.iter().map(|new| (new.event.id, new.deliveries.len())));
+            rest = left;
+        }
+        Ok(ids.iter().map(|id| (*id, made.get(id).copied())).collect())
+    }
+}
+
 impl Replays for Replayer {
     fn replay<'a>(
         &'a self,
@@ -103,6 +123,14 @@ impl Replays for Replayer {
         mapping: Option<&'a Mapping>,
     ) -> Answering<'a, Result<Vec<(QuarantineId, ReplayOutcome)>, StoreError>> {
         Box::pin(self.run(project, ids, mapping))
+    }
+
+    fn replay_events<'a>(
+        &'a self,
+        project: ProjectId,
+        ids: &'a [EventId],
+    ) -> Answering<'a, Result<ReplayedEvents, StoreError>> {
+        Box::pin(self.run_events(project, ids))
     }
 }
 
@@ -124,6 +152,12 @@ pub(crate) async fn work(control: &Control, stop: CancellationToken) {
             Some(Ok(true)) => continue,
             Some(Ok(false)) => {}
             Some(Err(error)) => debug!(%error, "work on quarantined messages waits"),
+        }
+        match stop.run_until_cancelled(advance_retries(control)).await {
+            None => return,
+            Some(Ok(true)) => continue,
+            Some(Ok(false)) => {}
+            Some(Err(error)) => debug!(%error, "retries of deliveries wait"),
         }
         if stop.run_until_cancelled(sleep(LOOK)).await.is_none() {
             return;

@@ -9,6 +9,8 @@ mod batching;
 mod bed;
 #[path = "pipeline/breaking.rs"]
 mod breaking;
+#[path = "pipeline/catalogue.rs"]
+mod catalogue;
 #[path = "pipeline/delivering.rs"]
 mod delivering;
 #[path = "pipeline/egress.rs"]

@@ -75,11 +75,15 @@ impl TryFrom<ClaimedRow> for ClaimedDelivery {
     }
 }
 
-fn bad_row(column: &str) -> StoreError {
+pub(crate) fn bad_row(column: &str) -> StoreError {
     StoreError::Misconfigured(format!("unexpected value in `events.{column}`: is the schema this program's?"))
 }
 
-fn target(kind: &str, endpoint: Option<Uuid>, owner: Option<String>) -> Result<Target, StoreError> {
+pub(crate) fn target(
+    kind: &str,
+    endpoint: Option<Uuid>,
+    owner: Option<String>,
+) -> Result<Target, StoreError> {
     match kind.parse::<EventKind>().map_err(|_| bad_row("kind"))? {
         EventKind::Single => endpoint.map(|id| Target::Single(EndpointId::from_uuid(id))),
         EventKind::Fanout => owner.map(Target::Fanout),

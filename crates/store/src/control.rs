@@ -5,13 +5,18 @@
 //! project it belongs to.
 
 mod access;
+mod attempts;
 mod audit;
 mod audit_list;
 mod changing;
+mod deliver_events;
+mod deliveries;
 mod endpoints;
 mod event_types;
+mod events;
 mod features;
 mod keys;
+mod listing;
 mod onboarding;
 mod operations;
 mod organisations;
@@ -28,13 +33,16 @@ mod subscriptions;
 use longshore_core::OrganisationId;
 
 pub use access::{KeyOwner, KeyRecord};
+pub use attempts::AttemptRecord;
 pub use audit::{Actor, ActorKind, AuditEntry};
 pub use audit_list::{AuditFilter, AuditLine};
 pub use changing::Changing;
+pub use deliveries::{ClaimedRetries, DeliveryFilter, DeliveryRecord, EndpointBrief, Retries, RetriesState};
 pub use endpoints::{
     BreakerRecord, Contacts, EndpointFilter, EndpointOutcomes, SecretRecord, StoredEndpoint,
 };
 pub use event_types::EventTypeRecord;
+pub use events::{EventFilter, EventRecord, ListedEvent};
 pub use keys::{KeyGrant, ListedKey, NewKey};
 pub use onboarding::{OnboardRow, Onboarded};
 pub use operations::{
@@ -53,7 +61,7 @@ pub use repeats::{REPEATS_KEPT, Turn};
 pub use sight::Sight;
 pub use sources::{HTTP, SourceFilter, StoredSource};
 pub use subscriptions::{
-    EndpointBrief, FilterRecord, ListedSubscription, SourceBrief, SubscriptionFilter, SubscriptionRecord,
+    FilterRecord, ListedSubscription, SourceBrief, SubscribedEndpoint, SubscriptionFilter, SubscriptionRecord,
 };
 
 /// The organisation that the projects of resource files belong to. The first migration of organisations makes it.

@@ -149,6 +149,7 @@ impl Store {
         let projects = rows::projects(&mut transaction, self.keys()).await?;
         let endpoints = rows::endpoints(&mut transaction, self.keys()).await?;
         let subscriptions = rows::subscriptions(&mut transaction).await?;
+        let catalogues = rows::catalogues(&mut transaction, &projects).await?;
         let api_keys = api_keys(&mut transaction).await?;
         let people = people(&mut transaction).await?;
         let sources = sqlx::query!(
@@ -199,9 +200,10 @@ impl Store {
                 mapping: row.mapping,
             });
         }
+        let snapshot = Snapshot::new(projects, endpoints, subscriptions).with_catalogues(catalogues);
         Ok(Config {
             version,
-            snapshot: Arc::new(Snapshot::new(projects, endpoints, subscriptions).at_version(version)),
+            snapshot: Arc::new(snapshot.at_version(version)),
             sources: opened,
             http_sources,
             api_keys,

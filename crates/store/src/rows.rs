@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use longshore_core::catalogue::{Catalogue, EventTypePolicy, Schema};
 use longshore_core::endpoint::{
     Authentication, Endpoint, EndpointCredentials, EndpointKey, EndpointSettings,
 };
@@ -202,6 +203,50 @@ pub(crate) async fn subscriptions(connection: &mut PgConnection) -> Result<Vec<S
             })
         })
         .collect()
+}
+
+/// The catalogues of the projects that hold their events against one; nothing is asked when there are none.
+pub(crate) async fn catalogues(
+    connection: &mut PgConnection,
+    projects: &[Project],
+) -> Result<HashMap<ProjectId, Catalogue>, StoreError> {
+    let wanting: HashMap<Uuid, EventTypePolicy> = projects
+        .iter()
+        .map(|project| (project.id.as_uuid(), project.settings.event_types))
+        .filter(|(_, policy)| *policy != EventTypePolicy::Any)
+        .collect();
+    if wanting.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<Uuid> = wanting.keys().copied().collect();
+    let rows = sqlx::query!(
+        "SELECT project_id, id, name, json_schema::text AS json_schema FROM event_types WHERE project_id = ANY($1)",
+        &ids
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(sort)?;
+    let mut types: HashMap<Uuid, Vec<(String, Option<Schema>)>> = HashMap::new();
+    for row in rows {
+        let is_asked = wanting.get(&row.project_id) == Some(&EventTypePolicy::Valid);
+        let schema = row.json_schema.filter(|_| is_asked).and_then(|text| {
+            let document = serde_json::from_str(&text).map_err(|error| error.to_string());
+            // It compiled when it was written. One that no longer does must not keep events out.
+            let compiled = document.and_then(|document| Schema::compile(&document));
+            compiled
+                .inspect_err(|problem| {
+                    tracing::error!("event_types row {}: its schema is not asked: {problem}", row.id);
+                })
+                .ok()
+        });
+        types.entry(row.project_id).or_default().push((row.name, schema));
+    }
+    // A project without any type has an empty catalogue, which refuses every event.
+    let catalogues = wanting.keys().map(|id| {
+        let types = types.remove(id).unwrap_or_default();
+        (ProjectId::from_uuid(*id), Catalogue::new(types))
+    });
+    Ok(catalogues.collect())
 }
 
 /// See [`longshore_core::ports::EventLog::register_dynamic`].

@@ -28,7 +28,7 @@ use super::features::Guarded;
 use super::problem::Problem;
 use super::request::RequestId;
 use super::unknown_path;
-use super::version::{ApiVersion, VERSIONS};
+use super::version::{self, ApiVersion, VERSIONS};
 
 /// Whoever presents a key. As the argument of a handler it is anybody but who comes with a portal link's token.
 #[derive(Clone, Debug)]
@@ -291,5 +291,6 @@ pub(crate) fn version_of(
             .and_then(|date| ApiVersion::parse(&date.to_string()))
             .unwrap_or(control.default_version()),
     };
+    version::note(&parts.extensions, version);
     Ok(version)
 }

@@ -8,12 +8,16 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::Problem;
+use super::version::{self, ApiVersion, Shape};
 
 /// A NUL character as JSON writes it.
 const NUL: &[u8] = b"\\u0000";
 
 /// What a request's body may be decoded into.
-pub(crate) trait Body: DeserializeOwned {}
+pub(crate) trait Body: DeserializeOwned {
+    /// What of it older versions of the API had otherwise.
+    const SHAPE: Option<Shape> = None;
+}
 
 impl<T: Body> Body for Vec<T> {}
 
@@ -30,11 +34,15 @@ impl<S: Send + Sync, T: Body> FromRequest<S> for JsonBody<T> {
             let message = "send JSON, with the header `Content-Type: application/json`";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
+        let version = version::noted(request.extensions());
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|error| Problem::new(error.status(), format!("the body: {}", error.body_text())))?;
         refuse_nul(&bytes)?;
-        decode(&bytes).map(Self)
+        match T::SHAPE {
+            Some(shape) if version != ApiVersion::default() => decode_older(&bytes, shape, version).map(Self),
+            _ => decode(&bytes).map(Self),
+        }
     }
 }
 
@@ -72,16 +80,25 @@ fn find_nul(value: &Value, path: String) -> Option<String> {
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let decoded = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let problem = error.inner().to_string();
-        match path.as_str() {
-            "." | "" => Problem::new(StatusCode::BAD_REQUEST, format!("the body: {problem}")),
-            _ => Problem::invalid(&path, problem),
-        }
-    })?;
+    let decoded = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| undecoded(&error))?;
     deserializer
         .end()
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body: {error}")))?;
     Ok(decoded)
+}
+
+/// Decodes what a client of an older version sent.
+fn decode_older<T: DeserializeOwned>(bytes: &[u8], shape: Shape, version: ApiVersion) -> Result<T, Problem> {
+    let mut value: Value = decode(bytes)?;
+    version::upgrade(shape, version, &mut value)?;
+    serde_path_to_error::deserialize(value).map_err(|error| undecoded(&error))
+}
+
+fn undecoded(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let path = error.path().to_string();
+    let problem = error.inner().to_string();
+    match path.as_str() {
+        "." | "" => Problem::new(StatusCode::BAD_REQUEST, format!("the body: {problem}")),
+        _ => Problem::invalid(&path, problem),
+    }
 }

@@ -41,7 +41,10 @@ pub enum ReplayOutcome {
     LeftOut(String),
 }
 
-/// Replays of quarantined messages.
+/// How many deliveries a replay made of which events; `None` of one that is not there.
+pub type ReplayedEvents = Vec<(EventId, Option<usize>)>;
+
+/// Replays: of quarantined messages, and of events.
 pub trait Replays: Send + Sync {
     /// Replays messages of a project in their order, with another mapping than their sources' when one is given.
     ///
@@ -53,6 +56,17 @@ pub trait Replays: Send + Sync {
         ids: &'a [QuarantineId],
         mapping: Option<&'a Mapping>,
     ) -> Answering<'a, Result<Vec<(QuarantineId, ReplayOutcome)>, StoreError>>;
+
+    /// Delivers events of a project anew, in their order; how many deliveries that makes of each, `None` for one that is
+    /// not there.
+    ///
+    /// # Errors
+    /// [`StoreError`]: none is delivered anew.
+    fn replay_events<'a>(
+        &'a self,
+        project: ProjectId,
+        ids: &'a [EventId],
+    ) -> Answering<'a, Result<ReplayedEvents, StoreError>>;
 }
 
 /// Where there are none: settings are taken as they are, and nothing is replayed.
@@ -78,5 +92,13 @@ impl Replays for Nothing {
         let left_out =
             |id: &QuarantineId| (*id, ReplayOutcome::LeftOut("this process replays nothing".to_owned()));
         Box::pin(async move { Ok(ids.iter().map(left_out).collect()) })
+    }
+
+    fn replay_events<'a>(
+        &'a self,
+        _: ProjectId,
+        ids: &'a [EventId],
+    ) -> Answering<'a, Result<ReplayedEvents, StoreError>> {
+        Box::pin(async move { Ok(ids.iter().map(|id| (*id, None)).collect()) })
     }
 }

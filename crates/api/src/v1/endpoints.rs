@@ -21,7 +21,7 @@ use url::Url;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::body::EndpointBody;
+use self::body::{EndpointBody, NewEndpoint};
 use self::view::EndpointView;
 use super::access::{InSight, ReadEndpoints, Seeing, WriteEndpoints};
 use super::body::JsonBody;
@@ -30,6 +30,7 @@ use super::etag::IfMatch;
 use super::page::{PageQuery, Params};
 use super::problem::Problem;
 use super::reply::{Done, Envelope, Paged, Reply};
+use super::version::Shape;
 
 /// The routes of endpoints.
 pub(crate) fn routes() -> OpenApiRouter<Control> {
@@ -78,7 +79,8 @@ async fn list_endpoints(
     let filter = EndpointFilter { name: given(query.q), owner: given(query.owner_id) };
     let found = control.store().endpoints_page(&access.sight(), &filter, &request).await?;
     let views = found.map(|stored| EndpointView::of(&shown_to(&access, stored)));
-    Ok(Reply::ok("Endpoints fetched successfully", Paged::new(views, request.limit, |view| view.uid.clone())))
+    let page = Paged::new(views, request.limit, |view| view.uid.clone());
+    Ok(Reply::ok("Endpoints fetched successfully", page).shaped(Shape::Endpoint))
 }
 
 /// Create an endpoint.
@@ -95,14 +97,16 @@ async fn list_endpoints(
 async fn create_endpoint(
     access: InSight<WriteEndpoints>,
     State(control): State<Control>,
-    JsonBody(body): JsonBody<EndpointBody>,
+    JsonBody(NewEndpoint(body)): JsonBody<NewEndpoint>,
 ) -> Result<impl IntoResponse, Problem> {
     let draft = draft(&access, &control, body)?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
     let stored = create(&access, &mut change, draft).await?;
     change.commit().await?;
     let view = EndpointView::of(&stored);
-    Ok(Reply::created("Endpoint created successfully", view).tagged(stored.updated_at))
+    Ok(Reply::created("Endpoint created successfully", view)
+        .tagged(stored.updated_at)
+        .shaped(Shape::Endpoint))
 }
 
 /// A new endpoint that has been checked, and its secret when one was sent.
@@ -171,7 +175,7 @@ async fn get_endpoint(
     let stored = found(control.store().endpoint(&access.sight(), endpoint_id(&id)?).await?)?;
     let stored = shown_to(&access, stored);
     let view = EndpointView::of(&stored);
-    Ok(Reply::ok("Endpoint fetched successfully", view).tagged(stored.updated_at))
+    Ok(Reply::ok("Endpoint fetched successfully", view).tagged(stored.updated_at).shaped(Shape::Endpoint))
 }
 
 /// Update an endpoint: what is left out stays as it is.
@@ -219,7 +223,9 @@ async fn update_endpoint(
     let stored = found(change.endpoint(&access.sight(), id).await?)?;
     change.commit().await?;
     let view = EndpointView::of(&stored);
-    Ok(Reply::accepted("Endpoint updated successfully", view).tagged(stored.updated_at))
+    Ok(Reply::accepted("Endpoint updated successfully", view)
+        .tagged(stored.updated_at)
+        .shaped(Shape::Endpoint))
 }
 
 /// Delete an endpoint with its subscriptions. Its deliveries stay on record; those that wait are discarded.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::etag;
+use super::version::Shape;
 
 /// The body of every success.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,12 +66,13 @@ pub(crate) struct Reply<T> {
     message: String,
     data: T,
     etag: Option<Timestamp>,
+    shape: Option<Shape>,
 }
 
 impl<T> Reply<T> {
     /// `200`
     pub(crate) fn ok(message: impl Into<String>, data: T) -> Self {
-        Self { status: StatusCode::OK, message: message.into(), data, etag: None }
+        Self { status: StatusCode::OK, message: message.into(), data, etag: None, shape: None }
     }
 
     /// `201`
@@ -86,6 +88,11 @@ impl<T> Reply<T> {
     /// With the `ETag` of something that was changed last at that instant.
     pub(crate) fn tagged(self, updated_at: Timestamp) -> Self {
         Self { etag: Some(updated_at), ..self }
+    }
+
+    /// `data`, or each item of a page, has a shape that older versions of the API had otherwise.
+    pub(crate) fn shaped(self, shape: Shape) -> Self {
+        Self { shape: Some(shape), ..self }
     }
 }
 
@@ -111,6 +118,9 @@ impl<T: Serialize> IntoResponse for Reply<T> {
         let mut response = (self.status, Json(envelope)).into_response();
         if let Some(tag) = self.etag.and_then(|at| HeaderValue::from_str(&etag::of(at)).ok()) {
             response.headers_mut().insert(ETAG, tag);
+        }
+        if let Some(shape) = self.shape {
+            response.extensions_mut().insert(shape);
         }
         response
     }

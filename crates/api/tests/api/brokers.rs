@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_api::v1::{Answering, Brokers, Control, Egress, FetchedToken, ReplayOutcome, Replays};
+use longshore_api::v1::{
+    Answering, Brokers, Control, Egress, FetchedToken, ReplayOutcome, ReplayedEvents, Replays,
+};
 use longshore_core::endpoint::{ClientCertificate, OAuth2};
 use longshore_core::ports::StoreError;
 use longshore_core::quarantine::Reason;
@@ -42,6 +44,16 @@ impl Replays for Fake {
             true => (*id, ReplayOutcome::Stored(EventId::from_u128(id.as_u128()))),
             false => (*id, ReplayOutcome::Faulty(Reason::InvalidField, "still wrong".to_owned())),
         };
+        Box::pin(async move { Ok(ids.iter().map(outcome).collect()) })
+    }
+
+    /// Events whose ids end in an odd bit are not there.
+    fn replay_events<'a>(
+        &'a self,
+        _: ProjectId,
+        ids: &'a [EventId],
+    ) -> Answering<'a, Result<ReplayedEvents, StoreError>> {
+        let outcome = |id: &EventId| (*id, id.as_u128().is_multiple_of(2).then_some(1));
         Box::pin(async move { Ok(ids.iter().map(outcome).collect()) })
     }
 }

@@ -4,13 +4,16 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod accounts;
+mod attempts;
 mod audit_log;
 mod bed;
 mod brokers;
 mod credentials;
+mod deliveries;
 mod document;
 mod endpoints;
 mod event_types;
+mod events;
 mod features;
 mod filters;
 mod frame;
@@ -19,5 +22,7 @@ mod onboarding;
 mod portal_links;
 mod projects;
 mod quarantine;
+mod rows;
 mod sources;
 mod subscriptions;
+mod versions;

@@ -71,6 +71,7 @@ async fn the_contracts_config_is_understood_and_given_back() {
         "verify_dynamic_events": true,
         "allow_unmatched_dynamic_urls": true,
         "search_policy": "24h",
+        "event_types": "valid",
         "ssl": {"enforce_secure_endpoints": false},
         "ratelimit": {"count": 1000, "duration": 60},
         "strategy": {"type": "linear", "duration": 100, "retry_count": 10},
@@ -97,6 +98,7 @@ async fn the_contracts_config_is_understood_and_given_back() {
     assert_eq!(settings["retry"]["delay"], "100s");
     assert_eq!(settings["ingest_rate_limit"], json!({"count": 1000, "per": "1m"}));
     assert_eq!(settings["egress"]["allow_http"], true);
+    assert_eq!(settings["event_types"], "valid");
     assert_eq!(
         (&settings["signature"]["hash"], &settings["signature"]["encoding"]),
         (&json!("SHA512"), &json!("base64"))
@@ -172,6 +174,7 @@ async fn what_is_wrong_with_a_config_is_named_and_changes_nothing() {
             "`config.circuit_breaker.failure_threshold`",
         ),
         (json!({"circuit_breaker": {"error_timeout": 0}}), "`config.circuit_breaker.error_timeout`"),
+        (json!({"event_types": "all"}), "`config.event_types`: write `any`, `known` or `valid`"),
         (json!({"retry": {"type": "linear"}}), "`config.retry`"),
         (json!({"retry_policy": {"max_age": "0s"}}), "`config.retry_policy`"),
     ] {

@@ -6,12 +6,14 @@ mod bed;
 mod doctor;
 mod egress;
 mod endpoints;
+mod events;
 mod keys;
 mod notices;
 mod planes;
 mod portal;
 mod rolling;
 mod sources;
+mod subscriptions;
 #[path = "../support/mod.rs"]
 mod support;
 

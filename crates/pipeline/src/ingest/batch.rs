@@ -154,9 +154,13 @@ struct Row {
 }
 
 impl Batch<Decoded> {
-    /// Whether some message names an endpoint that the snapshot does not know: it may be newer than the snapshot.
-    pub(super) fn names_unknown_endpoint(&self) -> bool {
-        self.state.faults.iter().any(|(_, fault, _)| fault.reason == Reason::UnknownEndpoint)
+    /// Whether some message is a fault that a newer snapshot may know nothing of: its endpoint, or its event type, may be
+    /// newer than this one.
+    pub(super) fn may_be_newer(&self) -> bool {
+        let may_be = |reason| {
+            matches!(reason, Reason::UnknownEndpoint | Reason::UnknownEventType | Reason::InvalidData)
+        };
+        self.state.faults.iter().any(|(_, fault, _)| may_be(fault.reason))
     }
 
     /// Decodes the faulty messages again, against a newer snapshot.

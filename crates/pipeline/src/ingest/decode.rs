@@ -4,6 +4,7 @@
 //! mapping says, the contract's envelope; and a body that is none of these but says that it is a CloudEvent.
 
 use bytes::Bytes;
+use longshore_core::catalogue::Unfit;
 use longshore_core::event::{Event, EventKind, Headers as EventHeaders, Target};
 use longshore_core::mapping::CloudEvents;
 use longshore_core::ports::{DynamicEndpoint, Identity};
@@ -44,8 +45,34 @@ pub(super) struct Context<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Decodes one message.
+/// Decodes one message, into an event that its project wants.
 pub(super) fn decode(message: &Message, context: &Context<'_>) -> Result<Draft, Undecodable> {
+    let draft = understood(message, context)?;
+    admit(&draft.event, context)?;
+    Ok(draft)
+}
+
+/// Whether the event is one of its project's catalogue, where the project asks for that.
+fn admit(event: &Event, context: &Context<'_>) -> Result<(), Undecodable> {
+    let Some(catalogue) = context.snapshot.catalogue(event.project) else { return Ok(()) };
+    catalogue.check(event).map_err(|unfit| match unfit {
+        Unfit::UnknownType => Undecodable {
+            reason: Reason::UnknownEventType,
+            field: "event_type".into(),
+            problem: format!(
+                "`{}` is not in the project's catalogue, which it has to be (setting `event_types`)",
+                event.event_type
+            ),
+        },
+        Unfit::Data(problem) => Undecodable {
+            reason: Reason::InvalidData,
+            field: "data".into(),
+            problem: format!("not as the schema of `{}` says: {problem}", event.event_type),
+        },
+    })
+}
+
+fn understood(message: &Message, context: &Context<'_>) -> Result<Draft, Undecodable> {
     let project = project_of(message, context)?;
     let limit = context.snapshot.project(project).map_or(usize::MAX, |p| p.settings.max_payload_bytes);
     if message.body.len() > limit {

@@ -9,6 +9,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use longshore_core::event::Event;
 use longshore_core::ports::{Identity, NewEvent, PersistBatch, ReplayLog, Replayable, StoreError, Stored};
 use longshore_core::quarantine::Reason;
 use longshore_core::{Clock, EventId, IdGenerator, QuarantineId, Snapshot, Timestamp};
@@ -61,6 +62,20 @@ pub async fn replay<L: ReplayLog, C: Clock>(
         told(id, became);
     }
     Ok(())
+}
+
+/// Makes deliveries of events that are stored already, by the subscriptions of this snapshot; all of them wait in Postgres.
+#[must_use]
+pub fn deliver_anew(
+    events: Vec<Arc<Event>>,
+    snapshot: &Snapshot,
+    ids: &IdGenerator,
+    now: Timestamp,
+) -> Vec<NewEvent> {
+    let new = |event| NewEvent { event, identity: Identity::Id, deliveries: Vec::new() };
+    let mut news: Vec<NewEvent> = events.into_iter().map(new).collect();
+    Fanout::of(&news, snapshot).spill(&mut news, ids, now);
+    news
 }
 
 struct Run<'a, L> {

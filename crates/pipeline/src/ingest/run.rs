@@ -161,7 +161,7 @@ impl Driver {
             window,
             now,
         });
-        if decoded.names_unknown_endpoint() && self.catch_up(&mut snapshot, ingest).await? {
+        if decoded.may_be_newer() && self.catch_up(&mut snapshot, ingest).await? {
             let context =
                 Context { origin: &self.origin, snapshot: &snapshot, rules: &rules, ids, window, now };
             decoded = decoded.decode_again(&context);

@@ -66,7 +66,7 @@ pub struct FilterRecord {
 
 /// What is shown of a subscription's endpoint beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointBrief {
+pub struct SubscribedEndpoint {
     /// For people.
     pub name: String,
     /// Where it is.
@@ -110,7 +110,7 @@ pub struct ListedSubscription {
     /// The subscription.
     pub record: SubscriptionRecord,
     /// Its endpoint.
-    pub endpoint: EndpointBrief,
+    pub endpoint: SubscribedEndpoint,
     /// Its source, if it has one and that is still there.
     pub source: Option<SourceBrief>,
 }
@@ -178,7 +178,7 @@ impl Row {
             created_at,
             updated_at: Timestamp::from_utc(self.updated_at),
         };
-        let endpoint = EndpointBrief {
+        let endpoint = SubscribedEndpoint {
             name: self.endpoint_name,
             url: self.endpoint_url,
             owner_id: self.endpoint_owner,

@@ -252,3 +252,72 @@ async fn a_sources_mapping_is_written_and_read_as_text() {
         assert_eq!(store.directory().await.unwrap().sources[0].mapping, mapping);
     }
 }
+
+#[tokio::test]
+async fn a_catalogue_is_there_for_projects_that_hold_their_events_against_it() {
+    let bed = Bed::new().await;
+    let store = bed.process().await;
+    project(&bed).await;
+    let add = async |id: u128, name: &str, schema: &str| {
+        let (project, id) = (PROJECT.as_uuid(), uuid::Uuid::from_u128(id));
+        bed.run(&format!(
+            "INSERT INTO event_types (project_id, id, name, json_schema) VALUES ('{project}', '{id}', '{name}', {schema})"
+        ))
+        .await;
+    };
+    let mut feed = Following::start(&store);
+    feed.until("nothing", |config| config.snapshot.project(PROJECT).is_some()).await;
+    assert!(store.load_config().await.unwrap().snapshot.catalogue(PROJECT).is_none());
+
+    let event = |event_type: &str, body: &'static str| longshore_core::Event {
+        id: longshore_core::EventId::from_u128(1),
+        project: PROJECT,
+        source: None,
+        target: longshore_core::event::Target::Broadcast,
+        event_type: event_type.to_owned(),
+        body: bytes::Bytes::from_static(body.as_bytes()),
+        headers: longshore_core::Headers::default(),
+        idempotency_key: None,
+        received_at: longshore_core::Timestamp::EPOCH,
+        ordering_key: None,
+        occurred_at: None,
+        content_type: None,
+        attributes: None,
+    };
+    let takes = |config: &Config, event_type: &str, body| {
+        config.snapshot.catalogue(PROJECT).is_some_and(|known| known.check(&event(event_type, body)).is_ok())
+    };
+    bed.run(r#"UPDATE projects SET settings = '{"event_types": "known"}'"#).await;
+    feed.until("an empty catalogue", |config| config.snapshot.catalogue(PROJECT).is_some()).await;
+    assert!(!takes(&feed.config.borrow().clone(), "a", "1"));
+    add(1, "a", r#"'{"type": "string"}'"#).await;
+    add(2, "b", r#"'{"type": 7}'"#).await;
+    feed.until("its types", |config| takes(config, "a", "1") && takes(config, "b", "1")).await;
+    assert!(!takes(&feed.config.borrow().clone(), "c", "1"));
+
+    bed.run(r#"UPDATE projects SET settings = '{"event_types": "valid"}'"#).await;
+    feed.until("its schemas", |config| !takes(config, "a", "1") && takes(config, "a", "\"x\"")).await;
+    // A schema that is none keeps nothing out.
+    assert!(takes(&feed.config.borrow().clone(), "b", "1"));
+}
+
+#[tokio::test]
+async fn a_filter_that_rests_is_not_asked() {
+    let bed = Bed::new().await;
+    let store = bed.process().await;
+    project(&bed).await;
+    endpoint(&bed, &store, 1).await;
+    bed.run(&format!(
+        r#"INSERT INTO subscriptions (project_id, id, endpoint_id, name, filters) VALUES
+         ('{}', '{}', '{}', 's', '[{{"event_type": "*", "body": {{"a": 1}}}},
+          {{"event_type": "b", "is_disabled": true}}, {{"event_type": "c", "headers": {{"h": "1"}}}}]')"#,
+        PROJECT.as_uuid(),
+        uuid::Uuid::from_u128(2),
+        uuid::Uuid::from_u128(1)
+    ))
+    .await;
+    let config = store.load_config().await.unwrap();
+    let found = config.snapshot.subscription(SubscriptionId::from_u128(2)).unwrap();
+    assert!(found.filter_for("b").unwrap().body.is_some());
+    assert!(found.filter_for("c").unwrap().headers.is_some());
+}

@@ -37,6 +37,8 @@ permissions! {
     ReadEndpoints, WriteEndpoints => Endpoints,
     ReadSources, WriteSources => Sources,
     ReadPortalLinks, WritePortalLinks => PortalLinks,
+    ReadEvents, WriteEvents => Events,
+    ReadDeliveries, WriteDeliveries => Deliveries,
     ReadQuarantine, WriteQuarantine => Quarantine,
     ReadSubscriptions, WriteSubscriptions => Subscriptions,
     ReadEventTypes, WriteEventTypes => EventTypes,

@@ -14,6 +14,7 @@ use super::authentication::{AuthenticationView, CertificateView, OAuth2View};
 use crate::v1::body::Body;
 use crate::v1::egress::Egress;
 use crate::v1::problem::Problem;
+use crate::v1::version::Shape;
 
 /// The longest name, owner's id and contact.
 const LONGEST_TEXT: usize = 255;
@@ -60,7 +61,18 @@ pub(crate) struct EndpointBody {
     pub(super) mtls_client_cert: Option<CertificateView>,
 }
 
-impl Body for EndpointBody {}
+impl Body for EndpointBody {
+    const SHAPE: Option<Shape> = Some(Shape::Endpoint);
+}
+
+/// An endpoint to be made: the same, but older versions meant something else by what is left out.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct NewEndpoint(pub(super) EndpointBody);
+
+impl Body for NewEndpoint {
+    const SHAPE: Option<Shape> = Some(Shape::NewEndpoint);
+}
 
 /// A roll of an endpoint's secret.
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -15,6 +15,7 @@ use crate::v1::body::JsonBody;
 use crate::v1::control::Control;
 use crate::v1::problem::Problem;
 use crate::v1::reply::{Envelope, Reply};
+use crate::v1::version::Shape;
 
 pub(super) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::new().routes(routes!(expire_secret))
@@ -54,5 +55,6 @@ async fn expire_secret(
     change.audit(&access.entry("endpoint.secret_rolled", id, detail)).await?;
     let stored = found(change.endpoint(&access.sight(), id).await?)?;
     change.commit().await?;
-    Ok(Reply::ok("endpoint secret expired successfully", EndpointView::of(&stored)))
+    let reply = Reply::ok("endpoint secret expired successfully", EndpointView::of(&stored));
+    Ok(reply.shaped(Shape::Endpoint))
 }

@@ -17,6 +17,7 @@ use crate::v1::audit_log::instant;
 use crate::v1::control::Control;
 use crate::v1::problem::Problem;
 use crate::v1::reply::{Envelope, Reply};
+use crate::v1::version::Shape;
 
 /// What is looked at when the request does not say from when on.
 const PERIOD: Duration = Duration::from_secs(7 * 86_400);
@@ -99,7 +100,7 @@ async fn set_status(
     let stored = found(change.endpoint(&access.sight(), id).await?)?;
     change.commit().await?;
     let reply = Reply::accepted("endpoint status successfully updated", EndpointView::of(&stored));
-    Ok(reply.tagged(stored.updated_at))
+    Ok(reply.tagged(stored.updated_at).shaped(Shape::Endpoint))
 }
 
 /// How the deliveries of endpoints went that were made in a span of time. Endpoints without one are left out.

@@ -54,6 +54,10 @@ pub(crate) struct ProjectConfig {
     /// When deliveries to an endpoint that keeps failing are parked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) circuit_breaker: Option<CircuitBreakerConfig>,
+    /// Beyond the contract: what is asked of events before they are taken in. `any` (the default) nothing; `known` a type of
+    /// the catalogue; `valid` data that the type's schema allows, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) event_types: Option<String>,
     /// Beyond the contract: the whole retry schedule, as in resource files; it beats `strategy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]

@@ -47,6 +47,9 @@ impl ProjectConfig {
         if let Some(strategy) = self.strategy {
             strategy.apply(settings)?;
         }
+        if let Some(word) = self.event_types.filter(|word| !word.is_empty()) {
+            settings.event_types = read_or("config.event_types", &word, "write `any`, `known` or `valid`")?;
+        }
         if let Some(retry) = self.retry {
             settings.retry = read("config.retry", retry)?;
         }

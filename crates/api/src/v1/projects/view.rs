@@ -115,6 +115,7 @@ impl ProjectConfig {
             request_id_header: Some(settings.idempotency_header.clone()),
             meta_event: Some(meta_event(record, shows_secrets)),
             circuit_breaker: Some(circuit_breaker(record)),
+            event_types: Some(settings.event_types.as_str().to_owned()),
             retry: Some(json!(settings.retry)),
             retry_policy: Some(json!(settings.retry_policy)),
         }

@@ -27,7 +27,7 @@ pub(crate) struct BulkBody {
     /// These, in this order.
     ids: Option<Vec<String>>,
     /// All that fit and are there now, oldest first.
-    filter: Option<FilterBody>,
+    filter: Option<SelectionFilterBody>,
     /// For a replay: in place of the sources' mappings, for this replay alone.
     #[schema(value_type = Option<Object>)]
     pub(super) mapping: Option<Value>,
@@ -35,7 +35,7 @@ pub(crate) struct BulkBody {
 
 /// Which messages.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-struct FilterBody {
+struct SelectionFilterBody {
     /// Of this source.
     source_id: Option<String>,
     /// For this reason.
@@ -115,7 +115,7 @@ pub(super) fn selection(body: &BulkBody, project: ProjectId) -> Result<Selection
         }
         (None, Some(given)) => {
             let names = ["filter.source_id", "filter.start_date", "filter.end_date"];
-            let FilterBody { source_id, reason, start_date, end_date } = given;
+            let SelectionFilterBody { source_id, reason, start_date, end_date } = given;
             let filter =
                 filter(names, source_id.as_ref(), reason.as_ref(), start_date.as_ref(), end_date.as_ref())?;
             Ok(Selection::Filter(QuarantineFilter { project: Some(project), ..filter }))

@@ -31,7 +31,7 @@ pub(crate) struct SubscriptionBody {
     /// Kept and given back: who is alerted is said by the project.
     alert_config: Option<AlertConfig>,
     /// Kept and given back: the endpoint's limit counts.
-    rate_limit_config: Option<RateLimitConfig>,
+    rate_limit_config: Option<SubscriptionRateLimit>,
     /// `at_least_once`: how every delivery is made. `at_most_once` is refused.
     delivery_mode: Option<String>,
     /// Refused: functions are not part of this version.
@@ -68,7 +68,7 @@ pub(crate) struct AlertConfig {
 
 /// So many deliveries in so long.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
-pub(crate) struct RateLimitConfig {
+pub(crate) struct SubscriptionRateLimit {
     /// How many.
     #[serde(default)]
     count: i64,

@@ -2,13 +2,13 @@
 
 use longshore_core::{RetrySchedule, SubscriptionId, TypePattern};
 use longshore_store::control::{
-    EndpointBrief, FilterRecord, HTTP, ListedSubscription, SourceBrief, SubscriptionRecord,
+    FilterRecord, HTTP, ListedSubscription, SourceBrief, SubscribedEndpoint, SubscriptionRecord,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::body::{AlertConfig, RateLimitConfig, shown};
+use super::body::{AlertConfig, SubscriptionRateLimit, shown};
 
 /// A subscription.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,7 +47,7 @@ pub(crate) struct SubscriptionView {
     alert_config: Option<AlertConfig>,
     /// As it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    rate_limit_config: Option<RateLimitConfig>,
+    rate_limit_config: Option<SubscriptionRateLimit>,
     /// `at_least_once`
     delivery_mode: &'static str,
     /// When it was made.
@@ -220,7 +220,7 @@ impl SubscriptionView {
 }
 
 impl SubscribedEndpointView {
-    fn of(project: &str, record: &SubscriptionRecord, endpoint: EndpointBrief) -> Self {
+    fn of(project: &str, record: &SubscriptionRecord, endpoint: SubscribedEndpoint) -> Self {
         Self {
             uid: record.endpoint.to_string(),
             project_id: project.to_string(),
