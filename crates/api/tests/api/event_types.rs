@@ -229,6 +229,14 @@ async fn a_document_that_cannot_be_imported_changes_nothing() {
         (with(json!({"a": {"$ref": "#/webhooks/a"}})), "`spec: webhooks.a`: `#/webhooks/a` leads nowhere"),
         (with(json!({"ok": {"post": {}}, "a": post(json!({"type": 7}))})), "`spec: webhooks.a`: "),
         (
+            with(json!({"a": {"post": {"tags": ["t".repeat(257)]}}})),
+            "`spec: webhooks.a: tags`: write at most",
+        ),
+        (
+            with(json!({"a": {"post": {"description": "a\0"}}})),
+            "`spec: webhooks.a: description`: write at most",
+        ),
+        (
             with(json!({"ok": {"post": {}}, "a": post(json!({"items": {"$ref": "other.yaml#/a"}}))})),
             "`spec: webhooks.a`: `other.yaml#/a` is no place",
         ),

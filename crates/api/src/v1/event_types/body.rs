@@ -115,17 +115,11 @@ impl EventTypeBody {
     /// `400` names the field.
     pub(super) fn apply(self, record: &mut EventTypeRecord) -> Result<(), Problem> {
         if let Some(text) = self.category {
-            if text.chars().count() > CATEGORY_MOST || text.chars().any(char::is_control) {
-                let problem = format!("write at most {CATEGORY_MOST} characters in one line");
-                return Err(Problem::invalid("category", problem));
-            }
+            check_category("category", &text)?;
             record.category = text;
         }
         if let Some(text) = self.description {
-            if text.chars().count() > DESCRIPTION_MOST {
-                let problem = format!("write at most {DESCRIPTION_MOST} characters");
-                return Err(Problem::invalid("description", problem));
-            }
+            check_description("description", &text)?;
             record.description = text;
         }
         if let Some(given) = self.json_schema {
@@ -133,6 +127,30 @@ impl EventTypeBody {
         }
         Ok(())
     }
+}
+
+/// Whether a category can be kept.
+///
+/// # Errors
+/// `400` names the field.
+pub(super) fn check_category(field: &str, text: &str) -> Result<(), Problem> {
+    if text.chars().count() > CATEGORY_MOST || text.chars().any(char::is_control) {
+        let problem = format!("write at most {CATEGORY_MOST} characters in one line");
+        return Err(Problem::invalid(field, problem));
+    }
+    Ok(())
+}
+
+/// Whether a description can be kept.
+///
+/// # Errors
+/// `400` names the field.
+pub(super) fn check_description(field: &str, text: &str) -> Result<(), Problem> {
+    if text.chars().count() > DESCRIPTION_MOST || text.contains('\0') {
+        let problem = format!("write at most {DESCRIPTION_MOST} characters, and no NUL");
+        return Err(Problem::invalid(field, problem));
+    }
+    Ok(())
 }
 
 /// Whether events can have that type.

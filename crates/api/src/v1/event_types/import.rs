@@ -4,7 +4,7 @@ use longshore_core::Timestamp;
 use longshore_store::control::EventTypeRecord;
 use serde_json::Value;
 
-use super::body::check_name;
+use super::body::{check_category, check_description, check_name};
 use super::references::{resolved, taken_out};
 use super::schema;
 use crate::v1::problem::Problem;
@@ -71,6 +71,11 @@ pub(super) fn read(text: &str) -> Result<Vec<Imported>, Problem> {
         let place = format!("#/{member}/{}", name.replace('~', "~0").replace('/', "~1"));
         let imported = webhook(&document, name, item, place);
         let mut imported = imported.map_err(|problem| Problem::invalid(&field, problem))?;
+        check_category(&format!("{field}: tags"), imported.category.as_deref().unwrap_or_default())?;
+        check_description(
+            &format!("{field}: description"),
+            imported.description.as_deref().unwrap_or_default(),
+        )?;
         if let Some(given) = imported.json_schema.take() {
             imported.json_schema = schema(&field, given)?;
         }
