@@ -25,6 +25,7 @@ mod ingest;
 mod limits;
 mod me;
 mod members;
+mod meta_events;
 pub(crate) mod named;
 mod onboarding;
 mod organisations;
@@ -39,6 +40,7 @@ mod repeats;
 pub(crate) mod reply;
 pub(crate) mod request;
 mod sources;
+mod stats;
 mod subscriptions;
 pub(crate) mod version;
 
@@ -120,6 +122,8 @@ fn own_paths() -> OpenApiRouter<Control> {
         .merge(members::routes())
         .merge(me::routes())
         .merge(audit_log::routes())
+        .merge(meta_events::routes())
+        .merge(stats::routes())
 }
 
 /// Paths of which the data plane answers other methods: it has the fallback for those that nobody takes.

@@ -18,4 +18,5 @@ SET state = 'Processing', attempt_count = m.attempt_count + 1, attempted_at = no
     next_attempt_at = now() + make_interval(secs => $4)
 FROM due
 WHERE m.project_id = due.project_id AND m.id = due.id
-RETURNING m.project_id, m.id, m.event_type, m.data::text AS "data!", m.attempt_count, m.throttled_count, m.created_at
+RETURNING m.project_id, m.id, m.event_type, m.data::text AS "data!", m.attempt_count, m.throttled_count,
+    COALESCE(m.resent_at, m.created_at) AS "since!"

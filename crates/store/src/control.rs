@@ -17,6 +17,7 @@ mod events;
 mod features;
 mod keys;
 mod listing;
+mod meta_events;
 mod onboarding;
 mod operations;
 mod organisations;
@@ -28,6 +29,7 @@ mod quarantine;
 mod repeats;
 mod sight;
 mod sources;
+mod stats;
 mod subscriptions;
 
 use longshore_core::OrganisationId;
@@ -44,6 +46,7 @@ pub use endpoints::{
 pub use event_types::EventTypeRecord;
 pub use events::{EventFilter, EventRecord, ListedEvent};
 pub use keys::{KeyGrant, ListedKey, NewKey};
+pub use meta_events::{LastMetaAttempt, MetaEventFilter, MetaEventRecord, Requeued};
 pub use onboarding::{OnboardRow, Onboarded};
 pub use operations::{
     ClaimedOperation, Operation, OperationKind, OperationProgress, OperationState, Selection,
@@ -60,6 +63,7 @@ pub use quarantine::quarantine_cursor;
 pub use repeats::{REPEATS_KEPT, Turn};
 pub use sight::Sight;
 pub use sources::{HTTP, SourceFilter, StoredSource};
+pub use stats::{Figures, StatsBucket, StatsBy, StatsPoint, StatsQuestion};
 pub use subscriptions::{
     FilterRecord, ListedSubscription, SourceBrief, SubscribedEndpoint, SubscriptionFilter, SubscriptionRecord,
 };

@@ -63,6 +63,7 @@ mod replay;
 pub mod reseal;
 mod rows;
 pub mod seal;
+mod stats;
 pub mod status;
 pub mod stopped;
 

@@ -24,7 +24,7 @@ pub struct DueMetaEvent {
     pub attempt: u16,
     /// How many of those before it were answered `429`.
     pub throttled: u16,
-    /// When it happened.
+    /// When it happened, or was queued again by hand.
     pub created_at: Timestamp,
 }
 
@@ -96,7 +96,7 @@ impl Store {
             data: row.data,
             attempt: u16::try_from(row.attempt_count).unwrap_or(u16::MAX),
             throttled: u16::try_from(row.throttled_count).unwrap_or(0),
-            created_at: Timestamp::from_utc(row.created_at),
+            created_at: Timestamp::from_utc(row.since),
         });
         Ok(due.collect())
     }
@@ -118,7 +118,8 @@ impl Store {
                      throttled_count = throttled_count + $6::boolean::int,
                      finished_at = CASE WHEN $5::float8 IS NULL THEN now() END,
                      outcome = $7, http_status = $8, error = $9, response_body = $10
-                 WHERE project_id = $1 AND id = $2 AND attempt_count = $3 AND state = 'Processing'",
+                 WHERE project_id = $1 AND id = $2 AND attempt_count = $3 AND state = 'Processing'
+                     AND COALESCE(resent_at, created_at) = $11",
                 event.project.as_uuid(),
                 event.id.as_uuid(),
                 i16::try_from(event.attempt).unwrap_or(i16::MAX),
@@ -129,6 +130,7 @@ impl Store {
                 ended.http_status.map(|status| i16::try_from(status).unwrap_or(i16::MAX)),
                 crate::event_log::without_nul(&ended.error),
                 ended.response_body,
+                event.created_at.to_utc(),
             )
             .execute(&mut *connection)
             .await

@@ -42,6 +42,7 @@ permissions! {
     ReadQuarantine, WriteQuarantine => Quarantine,
     ReadSubscriptions, WriteSubscriptions => Subscriptions,
     ReadEventTypes, WriteEventTypes => EventTypes,
+    ReadMetaEvents, WriteMetaEvents => MetaEvents,
 }
 
 /// To look at the audit log; nobody changes it.
