@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use longshore_core::{Clock, SystemClock};
 use longshore_store::Store;
 use longshore_store::partitions::Retention;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,10 @@ use tracing::{info, warn};
 const EVERY: Duration = Duration::from_secs(1_800);
 /// How long closed breakers, and the events of all, are kept.
 const BREAKERS: Duration = Duration::from_secs(7 * 86_400);
+
+/// How often figures are rolled up, and how long they are kept.
+const ROLL_UP_EVERY: Duration = Duration::from_secs(60);
+const FIGURES: Duration = Duration::from_secs(400 * 86_400);
 
 /// How long a lane is remembered in which nothing waits. As long as the clocks of processes differ by less, the numbers of
 /// its deliveries go on growing when it comes again.
@@ -48,9 +53,32 @@ pub(crate) async fn run(store: Store, retention: Retention, stop: CancellationTo
 
 /// What one control plane does for all, until `stop`. Whatever of it is cut off is done by whoever leads next.
 pub(crate) async fn run_led(store: Store, retention: Retention, stop: CancellationToken) {
+    tokio::join!(sweep(&store, retention, &stop), roll_up(&store, retention.events, &stop));
+}
+
+/// Rolls up the figures of hours, and forgets those of long ago.
+async fn roll_up(store: &Store, events_kept: Duration, stop: &CancellationToken) {
     loop {
         let round = async {
-            drop_what_is_over(&store, &retention).await;
+            let now = SystemClock.now();
+            if let Err(error) = store.roll_up(now, events_kept).await {
+                warn!(%error, "figures not rolled up; trying again later");
+            }
+            if let Err(error) = store.drop_stats(now.before(FIGURES)).await {
+                warn!(%error, "old figures not dropped; trying again later");
+            }
+            tokio::time::sleep(ROLL_UP_EVERY).await;
+        };
+        if stop.run_until_cancelled(Box::pin(round)).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn sweep(store: &Store, retention: Retention, stop: &CancellationToken) {
+    loop {
+        let round = async {
+            drop_what_is_over(store, &retention).await;
             // After retention: it may have taken the head of a lane.
             if let Err(error) = store.tend_lanes(IDLE_LANE).await {
                 warn!(%error, "lanes not tended; trying again later");
