@@ -2,6 +2,7 @@
 
 mod api;
 mod bootstrap;
+mod deliveries;
 mod endpoints;
 mod keys;
 
@@ -18,6 +19,7 @@ use crate::config::load::{Flag, Inputs};
 
 pub(crate) use api::{ApiCommand, DoctorArgs, FeaturesArgs};
 pub(crate) use bootstrap::BootstrapArgs;
+pub(crate) use deliveries::{DeliveriesCommand, EventsCommand, RetryArgs, TailArgs};
 pub(crate) use endpoints::{EndpointsCommand, NamedEndpoint, RollArgs};
 pub(crate) use keys::{CreateKeyArgs, KeyOwnerArgs, KeysCommand, ListKeysArgs, RevokeKeyArgs};
 
@@ -66,6 +68,12 @@ pub(crate) enum Command {
     /// The endpoints of a project: shows them, pauses and activates them, rolls their secrets.
     #[command(subcommand)]
     Endpoints(EndpointsCommand),
+    /// Deliveries: tries again what ended.
+    #[command(subcommand)]
+    Deliveries(DeliveriesCommand),
+    /// Events: shows them as they come.
+    #[command(subcommand)]
+    Events(EventsCommand),
     /// Messages that could become no event: looks at them, sends them again, discards them.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),

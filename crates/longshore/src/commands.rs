@@ -6,8 +6,10 @@ mod apply;
 mod bootstrap;
 mod completions;
 mod config;
+mod deliveries;
 mod doctor;
 mod endpoints;
+mod events;
 mod features;
 mod keys;
 mod lanes;
@@ -36,6 +38,8 @@ pub(crate) fn run(command: Command, inputs: &Inputs) -> anyhow::Result<()> {
         Command::Apply(args) => block_on(apply::run(&args, &load(inputs)?.config)),
         Command::Sources(args) => block_on(sources::run(&args, &load(inputs)?.config)),
         Command::Quarantine(command) => block_on(quarantine::run(command, load(inputs)?.config)),
+        Command::Deliveries(command) => block_on(deliveries::run(&command, &load(inputs)?.config)),
+        Command::Events(command) => block_on(events::run(&command, &load(inputs)?.config)),
         Command::Lanes(command) => block_on(lanes::run(&command, &load(inputs)?.config)),
         Command::Config(command) => config::run(&command, inputs),
         Command::Completions { shell } => {

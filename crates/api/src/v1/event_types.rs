@@ -134,7 +134,7 @@ async fn get_event_type(
         ("event_type_id" = String, Path, description = "The event type's id"),
     ),
     request_body = EventTypeBody,
-    responses((status = 202, description = "The event type", body = Envelope<EventTypeView>)),
+    responses((status = 201, description = "The event type", body = Envelope<EventTypeView>)),
 )]
 async fn update_event_type(
     access: InProject<WriteEventTypes>,
@@ -149,7 +149,7 @@ async fn update_event_type(
     write(&access, &mut change, &mut record, "event_type.updated").await?;
     change.commit().await?;
     let updated_at = record.updated_at;
-    Ok(Reply::accepted("Event type updated successfully", EventTypeView::from(record)).tagged(updated_at))
+    Ok(Reply::created("Event type updated successfully", EventTypeView::from(record)).tagged(updated_at))
 }
 
 /// Deprecate an event type: it is shown as one that should no longer be used. Its events are taken in as before.
@@ -162,7 +162,7 @@ async fn update_event_type(
         ("project_id" = String, Path, description = "The project's id"),
         ("event_type_id" = String, Path, description = "The event type's id"),
     ),
-    responses((status = 200, description = "The event type", body = Envelope<EventTypeView>)),
+    responses((status = 201, description = "The event type", body = Envelope<EventTypeView>)),
 )]
 async fn deprecate_event_type(
     access: InProject<WriteEventTypes>,
@@ -177,7 +177,7 @@ async fn deprecate_event_type(
         change.commit().await?;
     }
     let updated_at = record.updated_at;
-    Ok(Reply::ok("Event type deprecated successfully", EventTypeView::from(record)).tagged(updated_at))
+    Ok(Reply::created("Event type deprecated successfully", EventTypeView::from(record)).tagged(updated_at))
 }
 
 /// Import event types from the webhooks of an OpenAPI document: all of them or none.

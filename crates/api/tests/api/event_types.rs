@@ -45,7 +45,7 @@ async fn an_event_type_is_made_read_changed_and_deprecated() {
     let put =
         async |body: Value| bed.ask(Method::PUT, &path).body(body).header("if-match", &tag).send().await;
     let updated = put(json!({"description": "It was paid.", "name": "other"})).await;
-    assert_eq!((updated.status, updated.message()), (202, "Event type updated successfully"));
+    assert_eq!((updated.status, updated.message()), (201, "Event type updated successfully"));
     assert_eq!(
         (&updated.data()["name"], &updated.data()["category"]),
         (&json!("invoice.paid"), &json!("billing"))
@@ -59,7 +59,7 @@ async fn an_event_type_is_made_read_changed_and_deprecated() {
 
     let deprecate = format!("{path}/deprecate");
     let deprecated = bed.post(&deprecate, json!({})).await;
-    assert_eq!((deprecated.status, deprecated.message()), (200, "Event type deprecated successfully"));
+    assert_eq!((deprecated.status, deprecated.message()), (201, "Event type deprecated successfully"));
     assert!(deprecated.data()["deprecated_at"].is_string());
     assert_eq!(bed.post(&deprecate, json!({})).await.data(), deprecated.data());
 

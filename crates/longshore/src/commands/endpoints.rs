@@ -65,7 +65,7 @@ async fn find(store: &Store, named: &NamedEndpoint) -> anyhow::Result<Found> {
     Ok(Found { project, place, endpoint })
 }
 
-async fn find_project(store: &Store, text: &str) -> anyhow::Result<(ProjectId, String)> {
+pub(super) async fn find_project(store: &Store, text: &str) -> anyhow::Result<(ProjectId, String)> {
     let projects = store.directory().await.context("cannot read the projects")?.projects;
     let by_name = projects.iter().find(|(_, name)| name == text);
     let by_id = || projects.iter().find(|(id, _)| id.to_string().eq_ignore_ascii_case(text));
