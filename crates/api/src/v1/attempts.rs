@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use longshore_core::event::Headers;
-use longshore_core::{AttemptId, DeliveryId, ProjectId};
+use longshore_core::{AttemptId, DeliveryId};
 use longshore_store::control::AttemptRecord;
 use serde::Serialize;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::{InProject, ReadDeliveries};
+use super::access::{InSight, ReadDeliveries, Seeing};
 use super::control::Control;
 use super::problem::Problem;
 use super::reply::{Envelope, Reply};
@@ -84,7 +84,7 @@ fn by_name(headers: &Headers) -> BTreeMap<String, String> {
 }
 
 impl AttemptView {
-    fn new(project: ProjectId, record: &AttemptRecord) -> Self {
+    fn new(project: String, record: &AttemptRecord) -> Self {
         let duration = Duration::from_micros(u64::from(record.duration_us));
         let ended_at = record.started_at.after(duration).to_string();
         let status = record.http_status.map(|status| {
@@ -94,7 +94,7 @@ impl AttemptView {
         Self {
             uid: record.id.to_string(),
             msg_id: record.delivery.to_string(),
-            project_id: project.to_string(),
+            project_id: project,
             endpoint_id: record.endpoint.to_string(),
             url: record.url.clone(),
             method: "POST",
@@ -121,10 +121,11 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
     OpenApiRouter::new().routes(routes!(list_attempts)).routes(routes!(get_attempt))
 }
 
-async fn delivery(control: &Control, project: ProjectId, id: &str) -> Result<DeliveryId, Problem> {
+/// The delivery, where the request sees it.
+async fn delivery(control: &Control, access: &impl Seeing, id: &str) -> Result<DeliveryId, Problem> {
     let not_found = || Problem::not_found("event delivery");
     let id: DeliveryId = id.parse().map_err(|_| not_found())?;
-    let found = control.store().delivery(project, id).await?;
+    let found = control.store().delivery(&access.sight(), id).await?;
     found.map(|found| found.id).ok_or_else(not_found)
 }
 
@@ -139,15 +140,17 @@ async fn delivery(control: &Control, project: ProjectId, id: &str) -> Result<Del
         ("event_delivery_id" = String, Path, description = "The delivery's id"),
     ),
     responses((status = 200, description = "The attempts", body = Envelope<Vec<AttemptView>>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn list_attempts(
-    access: InProject<ReadDeliveries>,
+    access: InSight<ReadDeliveries>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
-    let id = delivery(&control, access.id(), &id).await?;
-    let found = control.store().attempts(access.id(), id, None, MOST).await?;
-    let views: Vec<AttemptView> = found.iter().map(|record| AttemptView::new(access.id(), record)).collect();
+    let id = delivery(&control, &access, &id).await?;
+    let found = control.store().attempts(&access.sight(), id, None, MOST).await?;
+    let views: Vec<AttemptView> =
+        found.iter().map(|record| AttemptView::new(access.project_uid(), record)).collect();
     Ok(Reply::ok("App event delivery attempts fetched successfully", views))
 }
 
@@ -163,16 +166,20 @@ async fn list_attempts(
         ("delivery_attempt_id" = String, Path, description = "The attempt's id"),
     ),
     responses((status = 200, description = "The attempt", body = Envelope<AttemptView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_attempt(
-    access: InProject<ReadDeliveries>,
+    access: InSight<ReadDeliveries>,
     State(control): State<Control>,
     Path((_, id, attempt)): Path<(String, String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
-    let id = delivery(&control, access.id(), &id).await?;
+    let id = delivery(&control, &access, &id).await?;
     let not_found = || Problem::not_found("delivery attempt");
     let attempt: AttemptId = attempt.parse().map_err(|_| not_found())?;
-    let found = control.store().attempts(access.id(), id, Some(attempt), 1).await?;
+    let found = control.store().attempts(&access.sight(), id, Some(attempt), 1).await?;
     let record = found.first().ok_or_else(not_found)?;
-    Ok(Reply::ok("App event delivery attempt fetched successfully", AttemptView::new(access.id(), record)))
+    Ok(Reply::ok(
+        "App event delivery attempt fetched successfully",
+        AttemptView::new(access.project_uid(), record),
+    ))
 }

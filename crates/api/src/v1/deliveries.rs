@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use longshore_core::delivery::DeliveryState;
-use longshore_core::{DeliveryId, OperationId, ProjectId};
+use longshore_core::{DeliveryId, OperationId};
 use longshore_store::control::DeliveryRecord;
 use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use self::query::{DeliveriesQuery, IdsBody};
 use self::view::{DeliveryView, RetriesView};
-use super::access::{InProject, ReadDeliveries, WriteDeliveries};
+use super::access::{InProject, InSight, ReadDeliveries, Seeing, WriteDeliveries};
 use super::body::JsonBody;
 use super::control::Control;
 use super::filters::Pairs;
@@ -56,9 +56,9 @@ fn not_found() -> Problem {
     Problem::not_found("event delivery")
 }
 
-async fn found(control: &Control, project: ProjectId, id: &str) -> Result<DeliveryRecord, Problem> {
+async fn found(control: &Control, access: &impl Seeing, id: &str) -> Result<DeliveryRecord, Problem> {
     let id: DeliveryId = id.parse().map_err(|_| not_found())?;
-    control.store().delivery(project, id).await?.ok_or_else(not_found)
+    control.store().delivery(&access.sight(), id).await?.ok_or_else(not_found)
 }
 
 /// List deliveries, newest first.
@@ -69,17 +69,18 @@ async fn found(control: &Control, project: ProjectId, id: &str) -> Result<Delive
     tag = "Event Deliveries",
     params(("project_id" = String, Path, description = "The project's id"), PageQuery, DeliveriesQuery),
     responses((status = 200, description = "A page of deliveries", body = Envelope<Paged<DeliveryView>>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn list_deliveries(
-    access: InProject<ReadDeliveries>,
+    access: InSight<ReadDeliveries>,
     State(control): State<Control>,
     Params(page): Params<PageQuery>,
     Params(pairs): Params<Vec<(String, String)>>,
 ) -> Result<impl IntoResponse, Problem> {
     let (request, filter) = (page.parse()?, query::filter(&Pairs(pairs))?);
-    let found = control.store().deliveries_page(access.id(), &filter, &request).await?;
+    let found = control.store().deliveries_page(&access.sight(), &filter, &request).await?;
     let Paged { content, pagination } = Paged::new(found, request.limit, |item| item.id.to_string());
-    let schedule = &access.project.project.settings.retry;
+    let schedule = access.retry_schedule();
     let content: Vec<DeliveryView> =
         content.into_iter().map(|record| DeliveryView::new(record, schedule)).collect();
     Ok(Reply::ok("Event deliveries fetched successfully", Paged { content, pagination }))
@@ -96,14 +97,15 @@ async fn list_deliveries(
         ("event_delivery_id" = String, Path, description = "The delivery's id"),
     ),
     responses((status = 200, description = "The delivery", body = Envelope<DeliveryView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_delivery(
-    access: InProject<ReadDeliveries>,
+    access: InSight<ReadDeliveries>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
-    let record = found(&control, access.id(), &id).await?;
-    let view = DeliveryView::new(record, &access.project.project.settings.retry);
+    let record = found(&control, &access, &id).await?;
+    let view = DeliveryView::new(record, access.retry_schedule());
     Ok(Reply::ok("Event delivery fetched successfully", view))
 }
 
@@ -137,7 +139,7 @@ async fn resend_delivery(
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
-    let record = found(&control, access.id(), &id).await?;
+    let record = found(&control, &access, &id).await?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
     if change.deliver_again(access.id(), &[record.id], &UNSUCCESSFUL).await?.is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, refusal(&record)));
@@ -145,7 +147,7 @@ async fn resend_delivery(
     let detail = json!({"was": record.state.as_str()});
     change.audit(&access.entry("eventdelivery.resent", record.id, detail)).await?;
     change.commit().await?;
-    let record = found(&control, access.id(), &id).await?;
+    let record = found(&control, &access, &id).await?;
     let view = DeliveryView::new(record, &access.project.project.settings.retry);
     Ok(Reply::ok("App event processed for retry successfully", view))
 }

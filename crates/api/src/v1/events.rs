@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 
 use self::query::EventsQuery;
 use self::view::EventView;
-use super::access::{InProject, ReadEvents, WriteEvents};
+use super::access::{InProject, InSight, ReadEvents, Seeing, WriteEvents};
 use super::control::Control;
 use super::filters::Pairs;
 use super::page::{PageQuery, Params};
@@ -63,31 +63,33 @@ pub(crate) fn shared_routes() -> OpenApiRouter<Control> {
     tag = "Events",
     params(("project_id" = String, Path, description = "The project's id"), PageQuery, EventsQuery),
     responses((status = 200, description = "A page of events", body = Envelope<Paged<EventView>>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn list_events(
-    access: InProject<ReadEvents>,
+    access: InSight<ReadEvents>,
     State(control): State<Control>,
     Params(page): Params<PageQuery>,
     Params(pairs): Params<Vec<(String, String)>>,
 ) -> Result<impl IntoResponse, Problem> {
     let request = page.parse()?;
     let found = match query::filter(&Pairs(pairs))? {
-        Some(filter) => control.store().events_page(access.id(), &filter, &request).await?,
+        Some(filter) => control.store().events_page(&access.sight(), &filter, &request).await?,
         None => Page { items: Vec::new(), has_next: false, has_previous: false },
     };
     let endpoints: Vec<EndpointId> =
         found.items.iter().flat_map(|item| item.record.endpoints.iter().copied()).collect();
-    let endpoints = control.store().endpoint_briefs(access.id(), &endpoints).await?;
+    let endpoints = control.store().endpoint_briefs(&access.sight(), &endpoints).await?;
     let Paged { content, pagination } = Paged::new(found, request.limit, |item| item.cursor.to_string());
     let content: Vec<EventView> =
         content.into_iter().map(|item| EventView::new(item.record, &endpoints)).collect();
     Ok(Reply::ok("Events fetched successfully", Paged { content, pagination }))
 }
 
-async fn found(control: &Control, project: ProjectId, id: EventId) -> Result<EventView, Problem> {
-    let record = control.store().event(project, id).await?;
+async fn found(control: &Control, access: &impl Seeing, id: EventId) -> Result<EventView, Problem> {
+    let sight = access.sight();
+    let record = control.store().event(&sight, id).await?;
     let record: EventRecord = record.ok_or_else(|| Problem::not_found("event"))?;
-    let endpoints: HashMap<_, _> = control.store().endpoint_briefs(project, &record.endpoints).await?;
+    let endpoints: HashMap<_, _> = control.store().endpoint_briefs(&sight, &record.endpoints).await?;
     Ok(EventView::new(record, &endpoints))
 }
 
@@ -102,13 +104,14 @@ async fn found(control: &Control, project: ProjectId, id: EventId) -> Result<Eve
         ("event_id" = String, Path, description = "The event's id"),
     ),
     responses((status = 200, description = "The event", body = Envelope<EventView>)),
+    extensions(("x-longshore-portal" = json!(true))),
 )]
 async fn get_event(
-    access: InProject<ReadEvents>,
+    access: InSight<ReadEvents>,
     State(control): State<Control>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, Problem> {
-    let view = found(&control, access.id(), query::id(&id)?).await?;
+    let view = found(&control, &access, query::id(&id)?).await?;
     Ok(Reply::ok("Endpoint event fetched successfully", view))
 }
 
@@ -138,7 +141,7 @@ async fn replay_event(
     let mut change = control.store().change(access.caller.actor.clone()).await?;
     change.audit(&access.entry("event.replayed", id, json!({"deliveries": deliveries}))).await?;
     change.commit().await?;
-    Ok(Reply::ok("Endpoint event replayed successfully", found(&control, access.id(), id).await?))
+    Ok(Reply::ok("Endpoint event replayed successfully", found(&control, &access, id).await?))
 }
 
 /// Count the events that a replay of many would take.

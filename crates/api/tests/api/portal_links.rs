@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::bed::{Answer, Bed, FOREIGN, PROJECT, key, token};
+use crate::rows::{ENDPOINT, OTHER, SOURCE, delivery, event, id, resources, uuid};
 
 const LINKS: &str = "/portal-links";
 const PORTAL: &str = "/api/v1/portal";
@@ -342,4 +343,61 @@ async fn a_portal_token_sees_and_manages_its_owners_endpoints_alone() {
     assert_eq!(ask(&manages, Method::POST, "/endpoints", theirs).await.status, 400);
     assert_eq!(ask(&looks, Method::POST, "/endpoints", body).await.status, 403);
     assert_eq!(bed.get(&format!("/endpoints/{other}")).await.text("/name"), "other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_token_sees_the_traffic_of_its_owners_endpoints_alone() {
+    let bed = Bed::new().await;
+    resources(&bed).await;
+    bed.run(&format!("UPDATE endpoints SET owner_id = 'else' WHERE id = '{}'", uuid(OTHER))).await;
+    let source = format!("'{}'", uuid(SOURCE));
+    // One to both, one to the other, one to nobody.
+    let (both, others, nobodys) = (id(3, 1), id(2, 2), id(1, 3));
+    for event_id in [&both, &others, &nobodys] {
+        event(&bed, PROJECT, event_id, &[("source_id", &source)]).await;
+    }
+    let (own, theirs) = (id(3, 4), id(3, 5));
+    delivery(&bed, PROJECT, &own, &both, ENDPOINT, "Success").await;
+    delivery(&bed, PROJECT, &theirs, &both, OTHER, "Failure").await;
+    delivery(&bed, PROJECT, &id(2, 6), &others, OTHER, "Success").await;
+    let body = json!({"name": "Acme", "owner_id": "owner-1", "can_manage_endpoint": true});
+    let token = create(&bed, body).await.text("/token");
+    let ask = |method: Method, path: &str| bed.ask(method, path).key(token.clone()).body(json!({})).send();
+
+    for query in [
+        "".to_owned(),
+        format!("?endpointId={ENDPOINT}"),
+        format!("?endpointId={ENDPOINT}&endpointId={OTHER}"),
+    ] {
+        let events = ask(Method::GET, &format!("/events{query}")).await;
+        let content = events.data()["content"].as_array().unwrap();
+        assert_eq!((content.len(), &content[0]["uid"]), (1, &json!(both)), "{query}");
+        assert_eq!(content[0]["endpoints"], json!([ENDPOINT]));
+        assert_eq!(content[0].get("source_metadata"), None);
+        let deliveries = ask(Method::GET, &format!("/eventdeliveries{query}")).await;
+        let content = deliveries.data()["content"].as_array().unwrap();
+        assert_eq!((content.len(), &content[0]["uid"]), (1, &json!(own)), "{query}");
+        assert_eq!(content[0].get("source_metadata"), None);
+    }
+    for list in ["events", "eventdeliveries"] {
+        let none = ask(Method::GET, &format!("/{list}?endpointId={OTHER}")).await;
+        assert_eq!(none.data()["content"], json!([]), "{list}");
+    }
+    let seen = ask(Method::GET, &format!("/events/{both}")).await;
+    assert_eq!(seen.data()["endpoints"], json!([ENDPOINT]));
+    assert_eq!(seen.data()["endpoint_metadata"].as_array().unwrap().len(), 1);
+    for path in ["", "/deliveryattempts"] {
+        assert_eq!(ask(Method::GET, &format!("/eventdeliveries/{own}{path}")).await.status, 200);
+        assert_eq!(ask(Method::GET, &format!("/eventdeliveries/{theirs}{path}")).await.status, 404);
+    }
+    for hidden in [&others, &nobodys] {
+        assert_eq!(ask(Method::GET, &format!("/events/{hidden}")).await.status, 404);
+    }
+    for (method, path) in [
+        (Method::PUT, format!("/events/{both}/replay")),
+        (Method::PUT, format!("/eventdeliveries/{own}/resend")),
+        (Method::POST, "/eventdeliveries/batchretry".to_owned()),
+    ] {
+        assert_eq!(ask(method, &path).await.status, 403, "{path}");
+    }
 }

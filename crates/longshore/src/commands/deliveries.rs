@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow};
 use longshore_core::{Clock, DeliveryId, EndpointId, ProjectId, SystemClock};
 use longshore_store::Store;
-use longshore_store::control::{DeliveryFilter, Direction, PageRequest};
+use longshore_store::control::{DeliveryFilter, Direction, PageRequest, Sight};
 
 use super::endpoints::find_project;
 use crate::cli::{DeliveriesCommand, RetryArgs};
@@ -42,7 +42,10 @@ async fn retry(store: &Store, args: &RetryArgs) -> anyhow::Result<()> {
         PageRequest { limit: STEP, cursor: None, direction: Direction::Next, is_ascending: true };
     let (mut found, mut retried) = (0, 0);
     loop {
-        let page = store.deliveries_page(project, &filter, &request).await.context("cannot find them")?;
+        let page = store
+            .deliveries_page(&Sight::project(project), &filter, &request)
+            .await
+            .context("cannot find them")?;
         let ids: Vec<DeliveryId> = page.items.iter().map(|delivery| delivery.id).collect();
         found += ids.len();
         if !args.dry_run {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use longshore_core::{Clock, EventId, ProjectId, SystemClock, Timestamp};
 use longshore_store::Store;
-use longshore_store::control::{Direction, EventFilter, EventRecord, PageRequest};
+use longshore_store::control::{Direction, EventFilter, EventRecord, PageRequest, Sight};
 use serde_json::json;
 
 use super::endpoints::find_project;
@@ -64,7 +64,8 @@ async fn look(
     let filter =
         EventFilter { event_type: args.event_type.clone(), from: Some(from), ..EventFilter::default() };
     let request = PageRequest { limit: MOST, cursor: None, direction: Direction::Next, is_ascending: false };
-    let page = store.events_page(project, &filter, &request).await.context("cannot read events")?;
+    let page =
+        store.events_page(&Sight::project(project), &filter, &request).await.context("cannot read events")?;
     let is_first = shown.is_empty();
     let mut fresh: Vec<EventRecord> = page.items.into_iter().map(|listed| listed.record).collect();
     fresh.retain(|record| !shown.contains(&record.event.id));

@@ -2,10 +2,11 @@
 
 use longshore_core::event::Headers;
 use longshore_core::ports::StoreError;
-use longshore_core::{AttemptId, DeliveryId, EndpointId, ProjectId, Timestamp};
+use longshore_core::{AttemptId, DeliveryId, EndpointId, Timestamp};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::sight::Sight;
 use crate::connect::Store;
 use crate::error::{misconfigured, sort};
 
@@ -87,13 +88,13 @@ impl Row {
 }
 
 impl Store {
-    /// The last attempts of a delivery, oldest first; one of them when it is named.
+    /// The last attempts of a delivery that is in sight, oldest first; one of them when it is named.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn attempts(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         delivery: DeliveryId,
         named: Option<AttemptId>,
         most: u32,
@@ -106,7 +107,7 @@ impl Store {
                FROM attempts
                WHERE project_id = $1 AND delivery_id = $2 AND ($3::uuid IS NULL OR id = $3)
                ORDER BY id DESC LIMIT $4"#,
-            project.as_uuid(),
+            sight.project_id().as_uuid(),
             delivery.as_uuid(),
             named.map(|id| id.as_uuid()),
             i64::from(most),

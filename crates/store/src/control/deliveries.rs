@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::listing::{Sql, keys, refused};
 use super::page::{Page, PageRequest};
+use super::sight::Sight;
 use crate::claimed::bad_row;
 use crate::connect::Store;
 use crate::error::{misconfigured, sort};
@@ -101,17 +102,29 @@ pub struct DeliveryRecord {
     pub endpoint_brief: Option<EndpointBrief>,
 }
 
+impl DeliveryRecord {
+    /// An owner is not shown where the event came in.
+    fn seen_in(self, sight: &Sight) -> Self {
+        let source = self.source.filter(|_| sight.owner_id().is_none());
+        Self { source, ..self }
+    }
+}
+
 impl Store {
-    /// A page of a project's deliveries, without the bodies of their events.
+    /// A page of deliveries in sight, without the bodies of their events.
     ///
     /// # Errors
     /// [`StoreError`]; rejected when it would look at too much.
     pub async fn deliveries_page(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         filter: &DeliveryFilter,
         request: &PageRequest,
     ) -> Result<Page<DeliveryRecord>, StoreError> {
+        let Some(endpoints) = self.in_sight(sight, &filter.endpoints).await? else {
+            return Ok(Page::empty());
+        };
+        let (project, filter) = (sight.project_id(), &DeliveryFilter { endpoints, ..filter.clone() });
         let mut transaction = self.listing().await?;
         let mut sql = Sql::new("");
         find::append(&mut sql, project, filter, request);
@@ -120,37 +133,44 @@ impl Store {
         let mut records = load(&mut transaction, project, &ids, false).await?;
         transaction.commit().await.map_err(sort)?;
         let Page { items, has_next, has_previous } = page;
-        let items = items.into_iter().filter_map(|key| records.remove(&key.id)).collect();
+        let items = items.into_iter().filter_map(|key| records.remove(&key.id));
+        let items = items.map(|record| record.seen_in(sight)).collect();
         Ok(Page { items, has_next, has_previous })
     }
 
-    /// A delivery of a project, with its event's body.
+    /// A delivery in sight, with its event's body.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn delivery(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         id: DeliveryId,
     ) -> Result<Option<DeliveryRecord>, StoreError> {
         let mut connection = self.pool().acquire().await.map_err(sort)?;
-        Ok(load(&mut connection, project, &[id.as_uuid()], true).await?.remove(&id.as_uuid()))
+        let found =
+            load(&mut connection, sight.project_id(), &[id.as_uuid()], true).await?.remove(&id.as_uuid());
+        drop(connection);
+        let Some(found) = found else { return Ok(None) };
+        Ok(self.in_sight(sight, &[found.endpoint]).await?.map(|_| found.seen_in(sight)))
     }
 
-    /// Endpoints of a project, by their ids.
+    /// Endpoints in sight, by their ids.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoint_briefs(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         ids: &[EndpointId],
     ) -> Result<HashMap<EndpointId, EndpointBrief>, StoreError> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
         let rows = sqlx::query!(
-            "SELECT id, name, url, owner_id, status FROM endpoints WHERE project_id = $1 AND id = ANY ($2)",
-            project.as_uuid(),
+            "SELECT id, name, url, owner_id, status FROM endpoints
+             WHERE project_id = $1 AND id = ANY ($2) AND ($3::text IS NULL OR owner_id = $3)",
+            sight.project_id().as_uuid(),
             &ids,
+            sight.owner_id(),
         )
         .fetch_all(self.pool())
         .await

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::listing::{Sql, keys, refused};
 use super::page::{Direction, Page, PageRequest};
+use super::sight::Sight;
 use crate::claimed::{bad_row, target};
 use crate::connect::Store;
 use crate::error::sort;
@@ -73,17 +74,33 @@ pub struct ListedEvent {
     pub record: EventRecord,
 }
 
+impl EventRecord {
+    /// What is shown of it to whom these endpoints belong: not to whom else it went, nor where it came in. `None` for all.
+    fn seen_by(mut self, endpoints: Option<&[EndpointId]>) -> Self {
+        if let Some(endpoints) = endpoints {
+            self.endpoints.retain(|id| endpoints.contains(id));
+            (self.event.source, self.source_name) = (None, None);
+        }
+        self
+    }
+}
+
 impl Store {
-    /// A page of a project's events.
+    /// A page of events in sight; to an owner they are shown as they came to his endpoints.
     ///
     /// # Errors
     /// [`StoreError`]; rejected when it would look at too much.
     pub async fn events_page(
         &self,
-        project: ProjectId,
+        sight: &Sight,
         filter: &EventFilter,
         request: &PageRequest,
     ) -> Result<Page<ListedEvent>, StoreError> {
+        let Some(endpoints) = self.in_sight(sight, &filter.endpoints).await? else {
+            return Ok(Page::empty());
+        };
+        let seen = sight.owner_id().map(|_| endpoints.clone());
+        let (project, filter) = (sight.project_id(), &EventFilter { endpoints, ..filter.clone() });
         let mut transaction = self.listing().await?;
         let page = request.page(keys(&mut transaction, statement(project, filter, request)).await?);
         let ids: Vec<Uuid> = page.items.iter().map(|key| key.id).collect();
@@ -91,7 +108,7 @@ impl Store {
         transaction.commit().await.map_err(sort)?;
         let Page { items, has_next, has_previous } = page;
         let items = items.into_iter().filter_map(|key| {
-            let record = records.remove(&key.id)?;
+            let record = records.remove(&key.id)?.seen_by(seen.as_deref());
             Some(ListedEvent { cursor: EventId::from_uuid(key.cursor), record })
         });
         Ok(Page { items: items.collect(), has_next, has_previous })
@@ -140,13 +157,23 @@ impl Store {
             .collect())
     }
 
-    /// An event of a project.
+    /// An event in sight; to an owner it is shown as it came to his endpoints.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn event(&self, project: ProjectId, id: EventId) -> Result<Option<EventRecord>, StoreError> {
+    pub async fn event(&self, sight: &Sight, id: EventId) -> Result<Option<EventRecord>, StoreError> {
         let mut connection = self.pool().acquire().await.map_err(sort)?;
-        Ok(load(&mut connection, project, &[id.as_uuid()]).await?.remove(&id.as_uuid()))
+        let found = load(&mut connection, sight.project_id(), &[id.as_uuid()]).await?.remove(&id.as_uuid());
+        drop(connection);
+        let Some(found) = found else { return Ok(None) };
+        if sight.owner_id().is_none() {
+            return Ok(Some(found));
+        }
+        let seen = match found.endpoints.is_empty() {
+            true => None,
+            false => self.in_sight(sight, &found.endpoints).await?,
+        };
+        Ok(seen.map(|seen| found.seen_by(Some(&seen))))
     }
 
     /// Events of a project as they came, without those that are gone, in no order; and those that are left for another

@@ -68,6 +68,11 @@ impl PageRequest {
 }
 
 impl<T> Page<T> {
+    /// The page of a list with nothing in it.
+    pub(super) const fn empty() -> Self {
+        Self { items: Vec::new(), has_next: false, has_previous: false }
+    }
+
     /// The same page of something else.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         let Self { items, has_next, has_previous } = self;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use longshore_core::ProjectId;
 use longshore_core::access::{Action, Role, portal_allows};
 use longshore_core::project::EgressSettings;
+use longshore_core::{ProjectId, RetrySchedule};
 use longshore_store::control::{AuditEntry, PortalPass, ProjectRecord, Sight};
 use serde_json::Value;
 
@@ -86,6 +86,11 @@ impl<P> InSight<P> {
     /// Where the project's webhooks may go.
     pub(crate) const fn egress(&self) -> &EgressSettings {
         &self.project.project.settings.egress
+    }
+
+    /// When deliveries are tried again, unless their subscription says otherwise.
+    pub(crate) const fn retry_schedule(&self) -> &RetrySchedule {
+        &self.project.project.settings.retry
     }
 
     /// A line for the audit log.
