@@ -64,6 +64,8 @@ pub(crate) struct Inner {
 
 /// How far into the future a producer's timestamp may lie and still place its event: partitions are there.
 const FUTURE: Duration = Duration::from_secs(3_600);
+/// How long connections may take to come back when all are closed.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Connects to Postgres. Fails when the first connection does; later the pool reconnects by itself.
 ///
@@ -144,9 +146,11 @@ impl Store {
         .await
     }
 
-    /// Closes every connection.
+    /// Closes every connection. One that does not come back within a moment, as after an outage, ends with the process.
     pub async fn close(&self) {
-        self.pool().close().await;
+        if tokio::time::timeout(CLOSING, self.pool().close()).await.is_err() {
+            tracing::debug!("a connection to Postgres was not closed in time");
+        }
     }
 
     pub(crate) fn current_owner(&self) -> ProcessId {

@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(10);
 
 /// Applies one endpoint that takes everything, with the secret `s-one`.
 pub(crate) fn subscribe(database: &Database, url: &str) {
-    apply(database, &format!("{{name: receiver, url: '{url}', secret: s-one}}"));
+    apply(database, &format!("{{name: receiver, id: {ENDPOINT}, url: '{url}', secret: s-one}}"));
 }
 
 /// Applies one endpoint that takes everything.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use longshore_testkit::database::count;
 use longshore_testkit::gateway::{Gateway, Setup};
 use longshore_testkit::receiver::Receiver;
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bed::{PATIENCE, PROJECT, Traffic, ask, get, post, setup, subscribe};
+use crate::bed::{ENDPOINT, PATIENCE, PROJECT, Traffic, ask, get, post, setup, subscribe};
 use crate::support::{API_KEY, Database, longshore};
 
 const EVENT: &str = r#"{"event_type": "a", "data": 1}"#;
@@ -123,14 +124,15 @@ async fn one_control_plane_does_the_upkeep_and_the_other_takes_over() {
     swept.await.expect("who leads does the upkeep at once");
 }
 
-/// Whoever changes the configuration, the trigger on its tables tells every process.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_reaches_every_data_plane_within_a_second() {
+async fn a_change_by_the_api_reaches_every_data_plane_within_a_second() {
     let (database, old) = prepared().await;
     let data = [role(&database, "data").start().await, role(&database, "data").start().await];
+    let control = role(&database, "control").start().await;
     let new = Receiver::start().await;
 
-    subscribe(&database, &new.url("/hook"));
+    let body = json!({"url": new.url("/hook")}).to_string();
+    assert_eq!(asked(&control, "PUT", &format!("/endpoints/{ENDPOINT}"), &body).await.0, 202);
     sleep(Duration::from_secs(1)).await; // the time that is promised
 
     for gateway in &data {

@@ -104,11 +104,11 @@ fn bounded(field: &str, text: String, most: usize) -> Result<String, Problem> {
 
 /// A URL that takes messages for people.
 fn contact(field: &str, text: String) -> Result<Secret<String>, Problem> {
-    if !text.is_empty() && Url::parse(&text).is_ok_and(|url| url.scheme() != "https") {
-        return Err(Problem::invalid(field, "must begin with `https://`"));
-    }
-    if !text.is_empty() && Url::parse(&text).is_err() {
-        return Err(Problem::invalid(field, "is no URL"));
+    match Url::parse(&text) {
+        _ if text.is_empty() => {}
+        Ok(url) if url.scheme() == "https" => {}
+        Ok(_) => return Err(Problem::invalid(field, "must begin with `https://`")),
+        Err(_) => return Err(Problem::invalid(field, "is no URL")),
     }
     bounded(field, text, 2_048).map(Secret::new)
 }
