@@ -96,7 +96,11 @@ async fn create_portal_link(
     State(control): State<Control>,
     JsonBody(body): JsonBody<NewPortalLinkBody>,
 ) -> Result<Reply<PortalLinkView>, Problem> {
-    let (draft, endpoints) = body.parse()?;
+    let owner = match body.endpoint_of_nobody() {
+        Some(id) => control.store().endpoint(&access.sight(), id).await?,
+        None => None,
+    };
+    let (draft, endpoints) = body.parse(owner.and_then(|stored| stored.endpoint.owner_id))?;
     of_owner(&control, access.id(), &draft, &endpoints).await?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
     let id = change.add_portal_link(access.id(), &draft, control.hasher()).await?;

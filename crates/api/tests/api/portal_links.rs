@@ -185,7 +185,6 @@ async fn what_is_wrong_with_a_link_is_named() {
     let path = format!("{LINKS}/{}", made.text("/uid"));
     for (body, field) in [
         (json!({"name": "x"}), "`owner_id`"),
-        (json!({"name": "x", "endpoints": [other]}), "`owner_id`"),
         (json!({"owner_id": "x"}), "`name`"),
         (json!({"name": "x", "owner_id": "x", "auth_type": "none"}), "`auth_type`"),
         (json!({"name": "x", "owner_id": "x", "can_manage_endpoint": "yes"}), "`can_manage_endpoint`"),
@@ -399,5 +398,25 @@ async fn a_portal_token_sees_the_traffic_of_its_owners_endpoints_alone() {
         (Method::POST, "/eventdeliveries/batchretry".to_owned()),
     ] {
         assert_eq!(ask(method, &path).await.status, 403, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_client_names_endpoints_of_one_owner_in_place_of_the_owner() {
+    let bed = Bed::new().await;
+    let (one, two) = (bed.endpoint("one", Some("acme")).await, bed.endpoint("two", Some("acme")).await);
+    let (other, nobodys) = (bed.endpoint("other", Some("else")).await, bed.endpoint("nobody's", None).await);
+
+    let made = create(&bed, json!({"name": "Acme", "endpoints": [one, two]})).await;
+    assert_eq!((made.status, made.text("/owner_id")), (201, "acme".to_owned()));
+    for (endpoints, field) in [
+        (json!([one, other]), "`endpoints`"),
+        (json!([nobodys]), "`owner_id`"),
+        (json!([PROJECT]), "`owner_id`"),
+        (json!([]), "`owner_id`"),
+    ] {
+        let refused = create(&bed, json!({"name": "Acme", "endpoints": endpoints})).await;
+        assert_eq!(refused.status, 400, "{endpoints}");
+        assert!(refused.message().starts_with(field), "{refused:?}");
     }
 }

@@ -18,7 +18,8 @@ pub(crate) struct NewPortalLinkBody {
     /// For people.
     #[schema(required)]
     name: Option<String>,
-    /// It is over all endpoints with this owner, those to come too.
+    /// It is over all endpoints with this owner, those to come too. Clients of older versions leave it out and name
+    /// `endpoints`, which then must have one owner.
     #[schema(required)]
     owner_id: Option<String>,
     /// `static_token` (the default): a token for as long as there is the link; `refresh_token`: short-lived ones.
@@ -63,14 +64,21 @@ impl Body for NewPortalLinkBody {}
 impl Body for PortalLinkChangeBody {}
 
 impl NewPortalLinkBody {
-    /// The link, and the endpoints that are to be of its owner.
+    /// The first endpoint of a link that names no owner, as clients older than the contract's newest version write it.
+    pub(super) fn endpoint_of_nobody(&self) -> Option<EndpointId> {
+        let has_owner = self.owner_id.as_ref().is_some_and(|owner| !owner.is_empty());
+        let first = self.endpoints.as_ref().and_then(|endpoints| endpoints.first())?;
+        if has_owner { None } else { first.parse().ok() }
+    }
+
+    /// The link, and the endpoints that are to be of its owner; `owner` is the first one's where none is named.
     ///
     /// # Errors
     /// `400` names the field.
-    pub(super) fn parse(self) -> Result<(PortalLinkDraft, Vec<EndpointId>), Problem> {
+    pub(super) fn parse(self, owner: Option<String>) -> Result<(PortalLinkDraft, Vec<EndpointId>), Problem> {
         let draft = PortalLinkDraft {
             name: named::name("name", self.name)?,
-            owner_id: named::name("owner_id", self.owner_id)?,
+            owner_id: named::name("owner_id", self.owner_id.filter(|text| !text.is_empty()).or(owner))?,
             auth_type: auth_type(self.auth_type)?.unwrap_or(AuthType::StaticToken),
             can_manage_endpoint: self.can_manage_endpoint.unwrap_or_default(),
         };
