@@ -161,6 +161,7 @@ pub(crate) struct SourcesArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SourcesCommand {
     /// The same as without a subcommand.
+    #[command(visible_alias = "status")]
     List(ListArgs),
 }
 

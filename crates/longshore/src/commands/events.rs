@@ -69,7 +69,8 @@ async fn look(
     let is_first = shown.is_empty();
     let mut fresh: Vec<EventRecord> = page.items.into_iter().map(|listed| listed.record).collect();
     fresh.retain(|record| !shown.contains(&record.event.id));
-    if fresh.len() == MOST as usize && !is_first {
+    // Not among the objects that a program reads.
+    if fresh.len() == MOST as usize && !is_first && !args.json {
         say(&format!("… more than {MOST} came at once; the last ones:"));
     }
     fresh.reverse();
