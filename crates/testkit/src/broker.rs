@@ -231,8 +231,8 @@ impl Queue {
             }
             #[cfg(feature = "sqs")]
             Self::Sqs(queue) => {
-                let (queue, count) = (queue.clone(), messages.len());
-                all_or_none(count, async move { queue.publish(messages).await }).await
+                let count = messages.len();
+                vec![queue.try_publish(messages).await.is_ok(); count]
             }
             #[cfg(feature = "pubsub")]
             Self::PubSub(subscription) => {

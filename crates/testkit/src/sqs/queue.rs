@@ -81,24 +81,39 @@ impl TestQueue {
     /// # Panics
     /// When the server is away or refuses a message.
     pub async fn publish(&self, messages: impl IntoIterator<Item = Publication>) {
+        if let Err(problem) = self.try_publish(messages).await {
+            panic!("{problem}");
+        }
+    }
+
+    /// As [`Self::publish`]; what it did not take, or may have taken, is some of the messages.
+    ///
+    /// # Errors
+    /// A sentence: the server is away, or refuses a message.
+    pub async fn try_publish(&self, messages: impl IntoIterator<Item = Publication>) -> Result<(), String> {
         let messages = messages.into_iter().collect::<Vec<_>>();
         let mut flying = JoinSet::new();
         for batch in messages.chunks(BATCH) {
             while flying.len() >= if self.is_fifo { 1 } else { AT_ONCE } {
-                finished(flying.join_next().await);
+                finished(flying.join_next().await).transpose()?;
             }
             let entries = batch.iter().enumerate().map(|(index, message)| self.entry(index, message));
             let input = json!({ "QueueUrl": self.url, "Entries": entries.collect::<Vec<_>>() });
             let server = self.server.clone();
             flying.spawn(async move {
-                let answer = server.call("SendMessageBatch", input).await;
-                let failed = answer["Failed"].as_array().is_some_and(|failed| !failed.is_empty());
-                assert!(!failed, "SQS refuses a message: {}", answer["Failed"]);
+                let answer = server.try_call("SendMessageBatch", input).await?;
+                match &answer["Failed"] {
+                    Value::Array(failed) if !failed.is_empty() => {
+                        Err(format!("SQS refuses a message: {}", answer["Failed"]))
+                    }
+                    _ => Ok(()),
+                }
             });
         }
         while !flying.is_empty() {
-            finished(flying.join_next().await);
+            finished(flying.join_next().await).transpose()?;
         }
+        Ok(())
     }
 
     /// Messages it still has, those that are out with a consumer included.
@@ -232,8 +247,6 @@ fn attribute(value: &str) -> Value {
     }
 }
 
-fn finished(joined: Option<Result<(), tokio::task::JoinError>>) {
-    if let Some(Err(error)) = joined {
-        std::panic::resume_unwind(error.into_panic());
-    }
+fn finished<T>(joined: Option<Result<T, tokio::task::JoinError>>) -> Option<T> {
+    joined.map(|joined| joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
 }
