@@ -55,6 +55,7 @@ fn batch(ids: &IdGenerator, size: usize, body: &Bytes) -> PersistBatch {
             occurred_at: None,
             content_type: None,
             attributes: None,
+            url_query: None,
         };
         let delivery = NewDelivery {
             id: ids.delivery(now),

@@ -1,5 +1,6 @@
 //! One HTTP request of a delivery, and what came of it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,6 +97,8 @@ pub struct Attempt {
     pub response_headers: Headers,
     /// The first bytes of the response body, at most the response cap.
     pub response_body: Bytes,
+    /// Who answered: the receiver, or the proxy in between.
+    pub remote: Option<IpAddr>,
 }
 
 #[cfg(test)]

@@ -189,6 +189,8 @@ pub struct Event {
     pub content_type: Option<String>,
     /// The context attributes of a CloudEvent: the text of a JSON object.
     pub attributes: Option<String>,
+    /// The query of the URL that a source received it at, without `?`: appended to the endpoint's URL.
+    pub url_query: Option<String>,
 }
 
 #[cfg(test)]

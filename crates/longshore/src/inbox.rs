@@ -62,6 +62,7 @@ impl Letterbox for Receiving {
                 event_type: read.event_type,
                 idempotency_key: read.idempotency_key,
                 content_type: read.content_type,
+                query: Some(query).filter(|query| !query.is_empty()).map(str::to_owned),
             },
         })
     }

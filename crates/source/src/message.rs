@@ -81,6 +81,8 @@ pub struct Inbound {
     pub idempotency_key: Option<String>,
     /// The payload's media type; `None` for JSON.
     pub content_type: Option<String>,
+    /// The query of its URL, without `?`; `None` for none.
+    pub query: Option<String>,
 }
 
 /// What is told to a producer that waits for its answer.

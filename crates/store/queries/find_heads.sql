@@ -23,7 +23,8 @@ SELECT
     e.ordering_key,
     e.occurred_at,
     e.content_type,
-    e.attributes::text
+    e.attributes::text,
+    e.url_query
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS i (lane_id, delivery_id, owner)
 JOIN lanes l ON l.id = i.lane_id AND l.head <> i.delivery_id
 JOIN schedule s ON s.delivery_id = l.head AND s.claimed_by = i.owner

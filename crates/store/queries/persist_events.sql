@@ -10,11 +10,11 @@ input AS MATERIALIZED (
         $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::bytea[], $12::timestamptz[], $13::uuid[], $14::boolean[], $15::boolean[],
         -- These are empty when no event has one: the function fills up with NULL.
-        $16::text[], $17::timestamptz[], $18::text[], $19::text[]
+        $16::text[], $17::timestamptz[], $18::text[], $19::text[], $31::text[]
     ) AS t (
         project_id, id, source_id, kind, endpoint_id, owner_id, event_type, idempotency_key,
         headers, body, received_at, digest, is_named, is_redelivered,
-        ordering_key, occurred_at, content_type, attributes
+        ordering_key, occurred_at, content_type, attributes, url_query
     )
 ),
 marks AS (
@@ -52,12 +52,13 @@ keys AS (
 fresh AS (
     INSERT INTO events (
         project_id, id, source_id, kind, endpoint_id, owner_id, event_type, idempotency_key, is_duplicate,
-        headers, body, received_at, ordering_key, occurred_at, content_type, attributes
+        headers, body, received_at, ordering_key, occurred_at, content_type, attributes, url_query
     )
     SELECT
         a.project_id, a.id, a.source_id, a.kind, a.endpoint_id, a.owner_id, a.event_type, a.idempotency_key,
         a.idempotency_key IS NOT NULL AND a.id NOT IN (SELECT event_id FROM keys),
-        a.headers::json, a.body, a.received_at, a.ordering_key, a.occurred_at, a.content_type, a.attributes::json
+        a.headers::json, a.body, a.received_at, a.ordering_key, a.occurred_at, a.content_type, a.attributes::json,
+        a.url_query
     FROM accepted a
     ON CONFLICT DO NOTHING
     RETURNING project_id, id, is_duplicate

@@ -32,7 +32,8 @@ SELECT
     e.ordering_key,
     e.occurred_at,
     e.content_type,
-    e.attributes::text
+    e.attributes::text,
+    e.url_query
 FROM claimed c
 CROSS JOIN LATERAL (
     -- OFFSET keeps it a look-up by key in each partition, also in a plan made while tomorrow's was still empty.

@@ -35,6 +35,7 @@ pub(crate) struct ClaimedRow {
     pub(crate) occurred_at: Option<OffsetDateTime>,
     pub(crate) content_type: Option<String>,
     pub(crate) attributes: Option<String>,
+    pub(crate) url_query: Option<String>,
 }
 
 impl TryFrom<ClaimedRow> for ClaimedDelivery {
@@ -56,6 +57,7 @@ impl TryFrom<ClaimedRow> for ClaimedDelivery {
             occurred_at: row.occurred_at.map(Timestamp::from_utc),
             content_type: row.content_type,
             attributes: row.attributes,
+            url_query: row.url_query,
         };
         let place = row.lane_id.zip(row.lane_sequence).map(|(lane, sequence)| LanePlace {
             lane: LaneId::from_uuid(lane),

@@ -133,6 +133,7 @@ async fn record(
             &attempts.response_body as _,
             &attempts.next_state as _,
             &attempts.next_after_seconds as _,
+            &attempts.remote as _,
         )
         .execute(&mut *transaction)
         .await
@@ -219,6 +220,7 @@ struct AttemptColumns<'a> {
     response_body: Vec<&'a [u8]>,
     next_state: Vec<&'static str>,
     next_after_seconds: Vec<Option<f64>>,
+    remote: Vec<Option<String>>,
 }
 
 impl<'a> AttemptColumns<'a> {
@@ -245,6 +247,7 @@ impl<'a> AttemptColumns<'a> {
                 Next::RetryAfter(delay) | Next::Parked(delay) => Some(delay.as_secs_f64()),
                 _ => None,
             });
+            columns.remote.push(attempt.remote.map(|address| address.to_string()));
         }
         columns
     }

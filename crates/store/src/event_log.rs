@@ -158,6 +158,7 @@ async fn insert_events(
         &offset_columns.next,
         &offset_columns.received_at,
         &laned,
+        &event_columns.url_query as _,
     )
     .fetch_all(executor)
     .await
@@ -272,6 +273,7 @@ struct EventColumns<'a> {
     occurred_at: Vec<Option<OffsetDateTime>>,
     content_type: Vec<Option<&'a str>>,
     attributes: Vec<Option<&'a str>>,
+    url_query: Vec<Option<&'a str>>,
 }
 
 impl<'a> EventColumns<'a> {
@@ -308,6 +310,7 @@ impl<'a> EventColumns<'a> {
         columns.occurred_at = rare(events, |event| event.occurred_at.map(Timestamp::to_utc));
         columns.content_type = rare(events, |event| event.content_type.as_deref());
         columns.attributes = rare(events, |event| event.attributes.as_deref());
+        columns.url_query = rare(events, |event| event.url_query.as_deref());
         columns
     }
 }

@@ -18,6 +18,7 @@ use super::access::{InSight, ReadDeliveries, Seeing};
 use super::control::Control;
 use super::problem::Problem;
 use super::reply::{Envelope, Reply};
+use super::version;
 
 /// Attempts that a list has: the last ones.
 const MOST: u32 = 10;
@@ -39,6 +40,11 @@ pub(crate) struct AttemptView {
     method: &'static str,
     /// 1 for the first one.
     number: u16,
+    /// The address that answered: the receiver's, or that of the proxy in between; absent when nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip_address: Option<String>,
+    /// The version of the API that this is written in.
+    api_version: &'static str,
     /// What was sent, by name.
     request_http_header: BTreeMap<String, String>,
     /// What came back, by name.
@@ -99,6 +105,8 @@ impl AttemptView {
             url: record.url.clone(),
             method: "POST",
             number: record.number,
+            ip_address: record.remote_address.clone(),
+            api_version: version::NEWEST,
             request_http_header: by_name(&record.request_headers),
             response_http_header: by_name(&record.response_headers),
             http_status: status,

@@ -263,6 +263,7 @@ fn blank(project: ProjectId, url: Url) -> StoredEndpoint {
         contacts: Contacts::default(),
         secrets: Vec::new(),
         breaker: None,
+        deliveries: 0,
         created_at: Timestamp::EPOCH,
         updated_at: Timestamp::EPOCH,
     }

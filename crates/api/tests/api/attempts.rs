@@ -19,11 +19,13 @@ async fn the_last_ten_attempts_are_shown_oldest_first() {
         let (outcome, status) = if number == 12 { ("success", "200") } else { ("timeout", "NULL") };
         bed.run(&format!(
             "INSERT INTO attempts (project_id, delivery_id, id, endpoint_id, number, started_at, duration_us, outcome,
-                 http_status, error, url, request_headers, response_headers, response_body, next_state, next_attempt_at)
+                 http_status, error, url, request_headers, response_headers, response_body, next_state, next_attempt_at,
+                 remote_address)
              VALUES ('{}', '{}', '{}', '{}', {number}, '2026-01-31T08:15:00Z', 1500000, '{outcome}', {status},
                  CASE WHEN {number} = 12 THEN '' ELSE 'it took too long' END, 'https://first.test/', '[[\"a\",\"1\"]]',
                  '[[\"set-cookie\",\"b\"],[\"set-cookie\",\"c\"]]', '\\x6f6bff', 'Retry',
-                 CASE WHEN {number} = 11 THEN 'infinity'::timestamptz END)",
+                 CASE WHEN {number} = 11 THEN 'infinity'::timestamptz END,
+                 CASE WHEN {number} = 12 THEN '203.0.113.9' END)",
             uuid(PROJECT),
             uuid(&own),
             uuid(&attempt),
@@ -48,6 +50,7 @@ async fn the_last_ten_attempts_are_shown_oldest_first() {
     assert_eq!(data["request_http_header"], json!({"a": "1"}));
     assert_eq!(data["response_http_header"], json!({"set-cookie": "b, c"}));
     assert_eq!(data["response_data"], "ok\u{fffd}");
+    assert_eq!((&data["ip_address"], &data["api_version"]), (&json!("203.0.113.9"), &json!("2025-11-24")));
     assert_eq!(data["requested_at"], "2026-01-31T08:15:00Z");
     assert_eq!(data["responded_at"], "2026-01-31T08:15:01.5Z");
     assert!(data.get("error").is_none());
@@ -57,6 +60,7 @@ async fn the_last_ten_attempts_are_shown_oldest_first() {
         (&json!("it took too long"), &json!(false))
     );
     assert!(first.data().get("http_status").is_none());
+    assert!(first.data().get("ip_address").is_none());
 
     for (path, what) in [
         (format!("{path}/{NOWHERE}"), "delivery attempt"),

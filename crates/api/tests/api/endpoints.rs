@@ -314,6 +314,12 @@ async fn failure_rates_are_of_a_span_of_time() {
     for query in [format!("endDate={until}"), format!("endpointId={id}&endDate={until}")] {
         assert_eq!(*bed.get(&format!("/endpoints/period-failure-rates?{query}")).await.data(), expected);
     }
+    // As they are counted from minute to minute, whatever became of them.
+    assert!(bed.get(&format!("/endpoints/{id}")).await.data().get("events").is_none());
+    let kept = std::time::Duration::from_secs(86_400);
+    assert!(bed.store.roll_up(SystemClock.now(), kept).await.unwrap() > 0);
+    assert_eq!(bed.get(&format!("/endpoints/{id}")).await.data()["events"], 6);
+    assert_eq!(bed.get("/endpoints").await.data()["content"][0]["events"], 6);
     let before = format!(
         "/endpoints/period-failure-rates?endDate={}",
         SystemClock.now().before(std::time::Duration::from_secs(60))

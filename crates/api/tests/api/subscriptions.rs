@@ -83,6 +83,7 @@ async fn takers_with(
         occurred_at: None,
         content_type: None,
         attributes: None,
+        url_query: None,
     };
     let config = bed.store.load_config().await.unwrap();
     let matches = config.snapshot.matches(&event);

@@ -71,6 +71,7 @@ fn event(target: Target, event_type: &str) -> Event {
         occurred_at: None,
         content_type: None,
         attributes: None,
+        url_query: None,
     }
 }
 

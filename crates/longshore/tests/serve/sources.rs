@@ -62,6 +62,20 @@ impl Stage {
         (status, serde_json::from_str(&answer).unwrap())
     }
 
+    /// The item of a list that is so, once there is one.
+    async fn until(&self, path: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        let since = Instant::now();
+        loop {
+            let (_, listed) = self.api("GET", path, &json!({})).await;
+            let found = listed["data"]["content"].as_array().unwrap().iter().find(|item| is_wanted(item));
+            if let Some(found) = found {
+                return found.clone();
+            }
+            assert!(since.elapsed() < PATIENCE, "{listed}");
+            sleep(POLL).await; // an outcome is written in its own time
+        }
+    }
+
     /// Makes a source that receives webhooks, and the only subscription one of its. Returns its path once it is there.
     async fn source(&self, body: &Value) -> String {
         let (status, made) = self.api("POST", "/sources", body).await;
@@ -192,6 +206,18 @@ async fn what_a_source_says_of_its_webhooks_holds() {
     assert_eq!(requests[0].json(), json!({"a": "1", "b": "x y"}));
     assert_eq!(requests[0].header("webhook-event-type"), Some("a.b"));
     assert_eq!((requests[0].header("x-id"), requests[0].header("x-other")), (Some("one"), None));
+    assert_eq!(requests[0].query(), Some("topic=a.b"));
+    let shown = stage.until("/events", |event| event["url_query_params"] == "topic=a.b").await;
+    let delivery = stage
+        .until("/eventdeliveries", |delivery| {
+            delivery["url_query_params"] == "topic=a.b" && delivery["status"] == "Success"
+        })
+        .await;
+    assert_eq!(delivery["event_id"], shown["uid"]);
+    let attempts = format!("/eventdeliveries/{}/deliveryattempts", delivery["uid"].as_str().unwrap());
+    let (_, attempts) = stage.api("GET", &attempts, &json!({})).await;
+    assert!(attempts["data"][0]["url"].as_str().unwrap().ends_with("?topic=a.b"), "{attempts}");
+    assert_eq!(attempts["data"][0]["ip_address"], "127.0.0.1");
 
     // The same again is stored and goes nowhere; bytes of another kind are passed on as they are.
     assert_eq!(stage.send("POST", &path, &form, "a=3").await.0, 200);

@@ -15,7 +15,6 @@ use longshore_core::{
 };
 use rand::Rng;
 use tracing::Instrument;
-use url::Url;
 
 use super::egress::Route;
 use super::recorder::Done;
@@ -42,6 +41,7 @@ impl Answer {
             headers: Headers::default(),
             body: Bytes::new(),
             error: why.to_string(),
+            remote: None,
         }
     }
 }
@@ -89,8 +89,8 @@ impl Load {
 }
 
 /// What every delivery of a request has in common.
-struct Exchange<'a> {
-    url: &'a Url,
+struct Exchange {
+    url: String,
     started_at: Timestamp,
     duration: Duration,
     request_headers: Headers,
@@ -129,12 +129,13 @@ pub(super) async fn attempt(
     };
     let span = tracing::debug_span!("attempt", trace.id = %trace);
     let started = tokio::time::Instant::now();
-    let (request_headers, answer) = match request {
+    let (url, request_headers, answer) = match request {
         Ok(request) => {
             let request = SignedRequest { route: Route::of(endpoint, project), ..request };
-            (on_record(&request.headers), transport.send(request).instrument(span.clone()).await)
+            let (url, headers) = (request.url.to_string(), on_record(&request.headers));
+            (url, headers, transport.send(request).instrument(span.clone()).await)
         }
-        Err(unsendable) => (Headers::default(), Answer::unsent(unsendable)),
+        Err(unsendable) => (endpoint.url.to_string(), Headers::default(), Answer::unsent(unsendable)),
     };
     let duration = started.elapsed();
     let class = answer.outcome.class();
@@ -147,14 +148,14 @@ pub(super) async fn attempt(
             outcome = class, status = answer.outcome.status(), "attempt failed"
         );
     }
-    let exchange = Exchange { url: &endpoint.url, started_at, duration, request_headers, answer };
+    let exchange = Exchange { url, started_at, duration, request_headers, answer };
     conclude(load, exchange, snapshot, clock.now(), rng)
 }
 
 /// Judges each delivery by itself: their schedules and the attempts they have had differ.
 fn conclude(
     load: &Load,
-    exchange: Exchange<'_>,
+    exchange: Exchange,
     snapshot: &Snapshot,
     now: Timestamp,
     rng: &mut impl Rng,
@@ -178,7 +179,7 @@ fn conclude(
     let template = Attempt {
         id: load.first.id,
         number: 0,
-        url: url.to_string(),
+        url,
         started_at,
         duration,
         outcome: answer.outcome,
@@ -186,6 +187,7 @@ fn conclude(
         request_headers,
         response_headers: answer.headers,
         response_body: answer.body,
+        remote: answer.remote,
     };
     let mut done = Vec::with_capacity(1 + load.more.len());
     let mut conclude = |Sending { delivery, id }: &Sending, attempt: Attempt| {

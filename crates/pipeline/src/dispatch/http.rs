@@ -123,7 +123,7 @@ impl HttpTransport {
         let outcome = AttemptOutcome::Response { status, retry_after };
         let is_redirect = StatusCode::from_u16(status).is_ok_and(|status| status.is_redirection());
         let error = if is_redirect { REDIRECT.to_owned() } else { String::new() };
-        Ok(Answer { outcome, headers, body, error })
+        Ok(Answer { outcome, headers, body, error, remote: received.remote })
     }
 }
 
@@ -141,7 +141,7 @@ impl Transport for HttpTransport {
         match self.exchange(request, deadline).await {
             Ok(answer) => answer,
             Err(Fault { outcome, text }) => {
-                Answer { outcome, headers: Headers::default(), body: Bytes::new(), error: text }
+                Answer { outcome, headers: Headers::default(), body: Bytes::new(), error: text, remote: None }
             }
         }
     }

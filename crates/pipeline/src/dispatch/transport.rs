@@ -1,6 +1,7 @@
 //! What carries a signed request to an endpoint. A trait, so that the dispatcher runs under paused time in tests.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub struct Answer {
     pub body: Bytes,
     /// A sentence for people where there is no response.
     pub error: String,
+    /// Who answered: the receiver, or the proxy in between.
+    pub remote: Option<IpAddr>,
 }
 
 /// Carries requests. Never fails: the receiver's failure is an outcome.

@@ -119,6 +119,7 @@ fn understood(message: &Message, context: &Context<'_>) -> Result<Draft, Undecod
         occurred_at: fields.occurred_at,
         content_type: fields.content_type,
         attributes: fields.attributes,
+        url_query: None,
     };
     Ok(Draft { event, identity, registration })
 }
@@ -151,6 +152,7 @@ fn received(
         occurred_at: None,
         content_type,
         attributes: None,
+        url_query: inbound.query.clone(),
     };
     Ok(Draft { event, identity: Identity::Id, registration: None })
 }

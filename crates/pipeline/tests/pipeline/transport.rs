@@ -134,6 +134,12 @@ impl Transport for Script {
         // Also a quick answer takes a moment.
         tokio::time::sleep(delay.max(Duration::from_millis(1))).await;
         let outcome = AttemptOutcome::Response { status, retry_after };
-        Answer { outcome, headers: Headers::default(), body: Bytes::new(), error: String::new() }
+        Answer {
+            outcome,
+            headers: Headers::default(),
+            body: Bytes::new(),
+            error: String::new(),
+            remote: None,
+        }
     }
 }

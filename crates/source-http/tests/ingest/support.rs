@@ -71,8 +71,13 @@ impl Letterbox for TestLetterbox {
         if !headers.contains(&("x-key".to_owned(), "good".to_owned())) {
             return Err("not verified".to_owned());
         }
-        let inbound =
-            Inbound { source: 7, event_type: query.to_owned(), idempotency_key: None, content_type: None };
+        let inbound = Inbound {
+            source: 7,
+            event_type: query.to_owned(),
+            idempotency_key: None,
+            content_type: None,
+            query: None,
+        };
         Ok(Letter { body: body.clone(), headers: headers.to_vec(), inbound })
     }
 

@@ -39,6 +39,8 @@ pub struct AttemptRecord {
     pub response_headers: Headers,
     /// The beginning of what came back.
     pub response_body: Vec<u8>,
+    /// The address that answered, if any did.
+    pub remote_address: Option<String>,
     /// What followed.
     pub next_state: String,
     /// When the next one is, if there is one.
@@ -58,6 +60,7 @@ struct Row {
     request_headers: String,
     response_headers: String,
     response_body: Vec<u8>,
+    remote_address: Option<String>,
     next_state: String,
     next_attempt_at: Option<OffsetDateTime>,
 }
@@ -81,6 +84,7 @@ impl Row {
             request_headers: headers(&self.request_headers)?,
             response_headers: headers(&self.response_headers)?,
             response_body: self.response_body,
+            remote_address: self.remote_address,
             next_state: self.next_state,
             next_attempt_at: self.next_attempt_at.map(Timestamp::from_utc),
         })
@@ -103,7 +107,7 @@ impl Store {
             Row,
             r#"SELECT id, endpoint_id, number, started_at, duration_us, outcome, http_status, error, url,
                    request_headers::text AS "request_headers!", response_headers::text AS "response_headers!",
-                   response_body, next_state, NULLIF(next_attempt_at, 'infinity') AS next_attempt_at
+                   response_body, remote_address, next_state, NULLIF(next_attempt_at, 'infinity') AS next_attempt_at
                FROM attempts
                WHERE project_id = $1 AND delivery_id = $2 AND ($3::uuid IS NULL OR id = $3)
                ORDER BY id DESC LIMIT $4"#,

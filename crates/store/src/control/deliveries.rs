@@ -88,6 +88,8 @@ pub struct DeliveryRecord {
     pub event_type: Option<String>,
     /// The event's idempotency key.
     pub idempotency_key: Option<String>,
+    /// The query that the event's source was asked with.
+    pub url_query: Option<String>,
     /// The event's headers.
     pub headers: Headers,
     /// When the event was received.
@@ -194,6 +196,7 @@ struct Row {
     due_at: Option<OffsetDateTime>,
     event_type: Option<String>,
     idempotency_key: Option<String>,
+    url_query: Option<String>,
     headers: Option<String>,
     received_at: Option<OffsetDateTime>,
     is_duplicate: Option<bool>,
@@ -225,6 +228,7 @@ impl Row {
             due_at: self.due_at.map(Timestamp::from_utc),
             event_type: self.event_type,
             idempotency_key: self.idempotency_key,
+            url_query: self.url_query,
             headers: headers.map_err(|_| bad_row("headers"))?.unwrap_or_default(),
             received_at: self.received_at.map(Timestamp::from_utc),
             is_duplicate: self.is_duplicate.unwrap_or(false),
@@ -252,7 +256,7 @@ async fn load(
         Row,
         r#"SELECT d.id, d.event_id, d.endpoint_id, d.subscription_id, d.state, d.attempt_count, d.finished_at,
                NULLIF(w.due_at, 'infinity') AS due_at, e.event_type AS "event_type?", e.idempotency_key,
-               e.headers::text AS headers, e.received_at AS "received_at?", e.is_duplicate AS "is_duplicate?",
+               e.url_query, e.headers::text AS headers, e.received_at AS "received_at?", e.is_duplicate AS "is_duplicate?",
                e.source_id, s.name AS "source_name?", CASE WHEN $3 THEN e.body END AS body,
                p.name AS "endpoint_name?", p.url AS "url?", p.owner_id, p.status AS "endpoint_status?"
            FROM deliveries d

@@ -23,6 +23,8 @@ pub struct StoredEndpoint {
     pub secrets: Vec<SecretRecord>,
     /// Its circuit breaker, when it failed lately.
     pub breaker: Option<BreakerRecord>,
+    /// How many went to it while statistics are kept, as counted last.
+    pub deliveries: u64,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was changed last.

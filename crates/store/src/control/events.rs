@@ -210,7 +210,7 @@ async fn load(
     let mut rows = sqlx::query!(
         r#"SELECT e.id, e.source_id, e.kind, e.endpoint_id, e.owner_id, e.event_type, e.idempotency_key, e.is_duplicate,
                e.headers::text AS "headers!", e.body, e.received_at, e.ordering_key, e.occurred_at, e.content_type,
-               e.attributes::text AS attributes, s.name AS "source_name?",
+               e.attributes::text AS attributes, e.url_query, s.name AS "source_name?",
                ARRAY(SELECT DISTINCT d.endpoint_id FROM deliveries d
                      WHERE d.project_id = e.project_id AND d.event_id = e.id ORDER BY 1) AS "endpoints!"
            FROM events e
@@ -239,6 +239,7 @@ async fn load(
             occurred_at: row.occurred_at.map(Timestamp::from_utc),
             content_type: row.content_type,
             attributes: row.attributes,
+            url_query: row.url_query,
         };
         let record = EventRecord {
             event,

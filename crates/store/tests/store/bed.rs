@@ -141,6 +141,7 @@ pub(crate) fn event(deliveries: &[(EndpointId, bool)]) -> NewEvent {
         occurred_at: None,
         content_type: None,
         attributes: None,
+        url_query: None,
     };
     let deliveries = deliveries.iter().map(|(endpoint, hand_over)| NewDelivery {
         id: IDS.delivery(now),
@@ -210,6 +211,7 @@ pub(crate) fn attempted(delivery: &ClaimedDelivery, next: Next) -> Outcome {
         request_headers: Headers::default(),
         response_headers: Headers::default(),
         response_body: Bytes::from_static(b"ok\0"),
+        remote: Some("203.0.113.9".parse().unwrap()),
     };
     Outcome { attempts: number, attempt: Some(attempt), ..skipped(delivery, next) }
 }

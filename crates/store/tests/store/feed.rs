@@ -283,6 +283,7 @@ async fn a_catalogue_is_there_for_projects_that_hold_their_events_against_it() {
         occurred_at: None,
         content_type: None,
         attributes: None,
+        url_query: None,
     };
     let takes = |config: &Config, event_type: &str, body| {
         config.snapshot.catalogue(PROJECT).is_some_and(|known| known.check(&event(event_type, body)).is_ok())

@@ -103,7 +103,7 @@ async fn the_hot_statements_use_their_indexes() {
     sqlx::raw_sql("SET enable_seqscan = off; SET jit = off").execute(&mut connection).await.unwrap();
     let bounds = "'00000000-0000-0000-0000-000000000001', 'ffffffff-0000-0000-0000-000000000001'";
     let statements = [
-        ("persist", include_str!("../../queries/persist_events.sql"), ["NULL"; 30].join(", ")),
+        ("persist", include_str!("../../queries/persist_events.sql"), ["NULL"; 31].join(", ")),
         (
             "record",
             include_str!("../../queries/record_outcomes.sql"),

@@ -16,13 +16,14 @@ async fn a_fresh_delivery_that_goes_through_never_touches_the_schedule() {
 
     assert_eq!(bed.delivery(delivery.id).await, ("Success".to_owned(), 1, None));
     assert!(bed.scheduled(delivery.id).await.is_none());
-    let row: (i16, String, i16, i32, Vec<u8>, String) = sqlx::query_as(
-        "SELECT number, outcome, http_status, duration_us, response_body, next_state FROM attempts",
+    let row: (i16, String, i16, i32, Vec<u8>, String, String) = sqlx::query_as(
+        "SELECT number, outcome, http_status, duration_us, response_body, next_state, remote_address FROM attempts",
     )
     .fetch_one(&bed.sql)
     .await
     .unwrap();
-    assert_eq!(row, (1, "success".to_owned(), 200, 12_000, b"ok\0".to_vec(), "Success".to_owned()));
+    let (success, state, remote) = ("success".to_owned(), "Success".to_owned(), "203.0.113.9".to_owned());
+    assert_eq!(row, (1, success, 200, 12_000, b"ok\0".to_vec(), state, remote));
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ fn event(id: u128, delivery: u128, identity: Identity, hand_over: bool) -> NewEv
         occurred_at: None,
         content_type: None,
         attributes: None,
+        url_query: None,
     };
     let delivery = NewDelivery {
         id: DeliveryId::from_u128(delivery),
@@ -76,6 +77,7 @@ fn outcome(delivery: u128, owner: ProcessId, attempts: u16, scheduled: bool, nex
         request_headers: Headers::default(),
         response_headers: Headers::default(),
         response_body: Bytes::new(),
+        remote: None,
     };
     Outcome {
         delivery: DeliveryId::from_u128(delivery),

@@ -38,6 +38,9 @@ pub(crate) struct DeliveryView {
     /// Where it goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     target_url: Option<String>,
+    /// The query that goes on to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url_query_params: Option<String>,
     /// `at_least_once`
     delivery_mode: &'static str,
     /// From its making to its end, in seconds.
@@ -146,6 +149,7 @@ impl DeliveryView {
             idempotency_key: record.idempotency_key,
             headers: headers(&record.headers),
             target_url: endpoint.map(|endpoint| endpoint.url.clone()),
+            url_query_params: record.url_query,
             delivery_mode: "at_least_once",
             latency_seconds: record.finished_at.map(|at| at.since(made_at).as_secs_f64()),
             event_metadata,

@@ -55,6 +55,10 @@ pub(crate) struct EndpointView {
     /// Failures of a hundred requests, as the circuit breaker sees them.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_rate: Option<f64>,
+    /// Events that were for it, for as long as statistics are kept; counted once a minute.
+    /// Absent for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<u64>,
     /// Made, RFC 3339.
     created_at: String,
     /// Changed last, RFC 3339.
@@ -186,6 +190,7 @@ impl EndpointView {
             mtls_client_cert: credentials.client_certificate.as_ref().map(CertificateView::of),
             cb_state: stored.breaker.map(|breaker| spelt(breaker.state)),
             failure_rate: stored.breaker.and_then(|breaker| breaker.failure_rate()),
+            events: Some(stored.deliveries).filter(|count| *count > 0),
             created_at: stored.created_at.to_string(),
             updated_at: stored.updated_at.to_string(),
         }

@@ -36,6 +36,9 @@ pub(crate) struct EventView {
     /// What its producer calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<String>,
+    /// The query that its source was asked with, which goes on to the endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url_query_params: Option<String>,
     /// Whether there was one with that idempotency key before: it is not delivered.
     is_duplicate_event: bool,
     /// What is sent, when it is JSON. Absent at the end of a page of very large events, as `raw` is.
@@ -146,6 +149,7 @@ impl EventView {
             endpoints: own.iter().map(ToString::to_string).collect(),
             headers: headers(&event.headers),
             idempotency_key: event.idempotency_key,
+            url_query_params: event.url_query,
             is_duplicate_event: is_duplicate,
             data,
             raw,

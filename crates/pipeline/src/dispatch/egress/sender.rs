@@ -2,6 +2,7 @@
 //!
 //! Invariants: no redirect is followed, nothing is decompressed, and no more of an answer is read than is kept.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::clients::{Client, Clients, Make, Route};
 use super::fault::{Fault, classify, is_unprocessed};
 use super::oauth2::{self, Token, Tokens};
 use super::resolver::Resolver;
-use super::stream::Connections;
+use super::stream::{Connections, Remote};
 use super::tls::{Tls, Trust};
 use super::url::EgressRules;
 use crate::dispatch::http::HttpSettings;
@@ -43,6 +44,7 @@ pub(in crate::dispatch) struct Sender {
 pub(in crate::dispatch) struct Received {
     pub(in crate::dispatch) status: u16,
     pub(in crate::dispatch) headers: HeaderMap,
+    pub(in crate::dispatch) remote: Option<IpAddr>,
     body: Incoming,
 }
 
@@ -190,7 +192,13 @@ impl Sender {
             match (client.request(request).await, again.take()) {
                 (Ok(response), _) => {
                     let (head, body) = response.into_parts();
-                    return Ok(Received { status: head.status.as_u16(), headers: head.headers, body });
+                    let remote = head.extensions.get::<Remote>().map(|Remote(address)| *address);
+                    return Ok(Received {
+                        status: head.status.as_u16(),
+                        headers: head.headers,
+                        remote,
+                        body,
+                    });
                 }
                 (Err(error), Some(once_more)) if is_unprocessed(&error) => next = once_more,
                 (Err(error), _) => return Err(classify(&error)),

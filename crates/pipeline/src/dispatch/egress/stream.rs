@@ -1,6 +1,7 @@
 //! A connection to a receiver: TCP, through whatever proxy, with or without TLS. Counted while it is open.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +18,20 @@ pub(super) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<Stream>>),
 }
+
+impl Stream {
+    /// The other end of the TCP connection below.
+    fn remote(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.peer_addr().ok().map(|address| address.ip().to_canonical()),
+            Self::Tls(tls) => tls.get_ref().0.remote(),
+        }
+    }
+}
+
+/// The other end of the connection that a response came by, among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remote(pub(super) IpAddr);
 
 /// How many connections are open, and how many it may be before they are no longer kept.
 #[derive(Debug)]
@@ -67,7 +82,11 @@ impl Connection for Link {
             Stream::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
             Stream::Tcp(_) => false,
         };
-        if is_h2 { Connected::new().negotiated_h2() } else { Connected::new() }
+        let connected = if is_h2 { Connected::new().negotiated_h2() } else { Connected::new() };
+        match self.stream.remote() {
+            Some(address) => connected.extra(Remote(address)),
+            None => connected,
+        }
     }
 }
 

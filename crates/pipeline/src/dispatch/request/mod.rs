@@ -32,6 +32,7 @@ use longshore_core::endpoint::{CloudEventsMode, ContentType, Endpoint};
 use longshore_core::event::Event;
 use longshore_core::ports::ClaimedDelivery;
 use longshore_core::project::ProjectSettings;
+use url::Url;
 
 use super::egress::Route;
 use super::transport::SignedRequest;
@@ -99,12 +100,24 @@ pub(super) fn build(
     // The event's own headers come last and override nothing.
     headers::forwarded(&mut head, event, cloudevents.is_some());
     Ok(SignedRequest {
-        url: endpoint.url.clone(),
+        url: url_of(endpoint, event),
         headers: head,
         body: body.bytes,
         timeout: endpoint.http_timeout,
         route: Route::default(),
     })
+}
+
+/// The endpoint's URL; the query that a source was asked with goes on to it, behind its own.
+fn url_of(endpoint: &Endpoint, event: &Event) -> Url {
+    let mut url = endpoint.url.clone();
+    if let Some(query) = event.url_query.as_deref() {
+        match url.query().filter(|own| !own.is_empty()).map(|own| format!("{own}&{query}")) {
+            Some(both) => url.set_query(Some(&both)),
+            None => url.set_query(Some(query)),
+        }
+    }
+    url
 }
 
 impl Body {

@@ -33,6 +33,7 @@ fn event(body: &str) -> Event {
         occurred_at: None,
         content_type: None,
         attributes: None,
+        url_query: None,
     }
 }
 
@@ -98,6 +99,22 @@ fn the_media_type_is_the_events_and_json_when_it_has_none_or_one_that_is_no_head
     assert_eq!(of(Some("application/vnd.a+json")), "application/vnd.a+json");
     assert_eq!(of(None), "application/json");
     assert_eq!(of(Some("text/plain\r\nX-Forged: 1")), "application/json");
+}
+
+#[test]
+fn the_query_of_a_source_goes_on_behind_the_endpoints_own() {
+    let of = |own: &str, query: Option<&str>| {
+        let url = format!("https://a.example/hook{own}").parse().unwrap();
+        let event = Event { url_query: query.map(str::to_owned), ..event("{}") };
+        request(&event, &Endpoint { url, ..endpoint() }).url.to_string()
+    };
+    assert_eq!(of("", None), "https://a.example/hook");
+    assert_eq!(of("?k=1", None), "https://a.example/hook?k=1");
+    assert_eq!(of("", Some("topic=a.b&x=%20y")), "https://a.example/hook?topic=a.b&x=%20y");
+    assert_eq!(of("?k=1&l", Some("k=2")), "https://a.example/hook?k=1&l&k=2");
+    assert_eq!(of("?", Some("k=2")), "https://a.example/hook?k=2");
+    // It stays a query, whatever is in it.
+    assert_eq!(of("", Some("a#b@evil.example/?c d")), "https://a.example/hook?a%23b@evil.example/?c%20d");
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(super) struct Row {
     changed_at: Option<OffsetDateTime>,
     requests: i64,
     failures: i64,
+    deliveries: i64,
 }
 
 impl Row {
@@ -91,6 +92,7 @@ impl Row {
             contacts,
             secrets,
             breaker,
+            deliveries: u64::try_from(self.deliveries).unwrap_or(0),
             created_at: Timestamp::from_utc(self.created_at),
             updated_at: Timestamp::from_utc(self.updated_at),
         })

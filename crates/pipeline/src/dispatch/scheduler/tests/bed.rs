@@ -42,6 +42,7 @@ pub(super) fn delivery(project: u128, endpoint: u128, attempts: u16, bytes: usiz
         occurred_at: None,
         content_type: None,
         attributes: None,
+        url_query: None,
     };
     let delivery = ClaimedDelivery {
         id: DeliveryId::from_u128(1),
