@@ -96,13 +96,21 @@ async fn create_portal_link(
     State(control): State<Control>,
     JsonBody(body): JsonBody<NewPortalLinkBody>,
 ) -> Result<Reply<PortalLinkView>, Problem> {
-    let owner = match body.endpoint_of_nobody() {
-        Some(id) => control.store().endpoint(&access.sight(), id).await?,
+    let first = match body.endpoint_of_nobody() {
+        Some(id) => control.store().endpoint(&access.sight(), id).await?.map(|stored| stored.endpoint),
         None => None,
     };
-    let (draft, endpoints) = body.parse(owner.and_then(|stored| stored.endpoint.owner_id))?;
-    of_owner(&control, access.id(), &draft, &endpoints).await?;
+    let adopts = first.as_ref().is_some_and(|endpoint| endpoint.owner_id.is_none());
+    // Endpoints of nobody become those of an owner of their own, so that the link is over them and no others.
+    let owner = first.map(|endpoint| endpoint.owner_id.unwrap_or_else(|| endpoint.id.to_string()));
+    let (draft, endpoints) = body.parse(owner)?;
+    of_owner(&control, access.id(), &draft, &endpoints, adopts).await?;
     let mut change = control.store().change(access.caller.actor.clone()).await?;
+    if adopts {
+        for id in change.adopt_endpoints(access.id(), &draft.owner_id, &endpoints).await? {
+            change.audit(&access.entry("endpoint.updated", id, json!({"owner_id": draft.owner_id}))).await?;
+        }
+    }
     let id = change.add_portal_link(access.id(), &draft, control.hasher()).await?;
     change.audit(&access.entry("portal_link.created", id, detail(&draft))).await?;
     let fresh = match draft.auth_type {
@@ -176,7 +184,7 @@ async fn update_portal_link(
     let (before, updated_at) = change.portal_link_draft(access.id(), id).await?.ok_or_else(not_found)?;
     if_match.check(updated_at)?;
     let draft = asked.over(&before);
-    of_owner(&control, access.id(), &draft, &endpoints).await?;
+    of_owner(&control, access.id(), &draft, &endpoints, false).await?;
     change.update_portal_link(access.id(), id, &before, &draft, control.hasher()).await?;
     change.audit(&access.entry("portal_link.updated", id, detail(&draft))).await?;
     change.commit().await?;
@@ -267,17 +275,18 @@ fn shown(access: &InProject<ReadPortalLinks>) -> Shown<'static> {
     }
 }
 
-/// Whether the endpoints that a request names are of its owner: a link is over these, so others would be left out unsaid.
+/// Whether the endpoints that a request names are of its owner, or of nobody where that will do: a link is over these, so others would be left out unsaid.
 async fn of_owner(
     control: &Control,
     project: ProjectId,
     draft: &PortalLinkDraft,
     endpoints: &[EndpointId],
+    or_nobodys: bool,
 ) -> Result<(), Problem> {
     if endpoints.is_empty() {
         return Ok(());
     }
-    let others = control.store().not_of_owner(project, &draft.owner_id, endpoints).await?;
+    let others = control.store().not_of_owner(project, &draft.owner_id, endpoints, or_nobodys).await?;
     match others.first() {
         None => Ok(()),
         Some(id) => Err(Problem::invalid(

@@ -409,14 +409,26 @@ async fn an_older_client_names_endpoints_of_one_owner_in_place_of_the_owner() {
 
     let made = create(&bed, json!({"name": "Acme", "endpoints": [one, two]})).await;
     assert_eq!((made.status, made.text("/owner_id")), (201, "acme".to_owned()));
-    for (endpoints, field) in [
-        (json!([one, other]), "`endpoints`"),
-        (json!([nobodys]), "`owner_id`"),
-        (json!([PROJECT]), "`owner_id`"),
-        (json!([]), "`owner_id`"),
-    ] {
+    for (endpoints, field) in
+        [(json!([one, other]), "`endpoints`"), (json!([PROJECT]), "`owner_id`"), (json!([]), "`owner_id`")]
+    {
         let refused = create(&bed, json!({"name": "Acme", "endpoints": endpoints})).await;
         assert_eq!(refused.status, 400, "{endpoints}");
         assert!(refused.message().starts_with(field), "{refused:?}");
     }
+
+    // Where none has an owner, the link is over these.
+    let mixed = create(&bed, json!({"name": "Nobody", "endpoints": [nobodys, other]})).await;
+    assert!(mixed.message().starts_with("`endpoints`"), "{mixed:?}");
+    assert!(bed.get(&format!("/endpoints/{nobodys}")).await.text("/owner_id").is_empty());
+    let third = bed.endpoint("third", None).await;
+    let left = bed.endpoint("left", None).await;
+    let made = create(&bed, json!({"name": "Nobody", "endpoints": [nobodys, third]})).await;
+    assert_eq!((made.status, &made.data()["endpoint_count"]), (201, &json!(2)));
+    let mut of_it = [nobodys.clone(), third];
+    of_it.sort_unstable();
+    assert_eq!(made.data()["endpoints"], json!(of_it));
+    assert!(bed.get(&format!("/endpoints/{left}")).await.text("/owner_id").is_empty());
+    let again = create(&bed, json!({"name": "Again", "endpoints": [nobodys]})).await;
+    assert_eq!(again.text("/owner_id"), made.text("/owner_id"));
 }

@@ -223,7 +223,7 @@ impl Store {
         Ok(Some(link))
     }
 
-    /// Which of these ids are no endpoints of that owner.
+    /// Which of these ids are no endpoints of that owner, nor of nobody where that will do.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -232,15 +232,18 @@ impl Store {
         project: ProjectId,
         owner_id: &str,
         ids: &[EndpointId],
+        or_nobodys: bool,
     ) -> Result<Vec<EndpointId>, StoreError> {
         let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
         let others = sqlx::query_scalar!(
             r#"SELECT id AS "id!" FROM unnest($3::uuid[]) AS asked (id)
                WHERE NOT EXISTS (SELECT FROM endpoints e
-                   WHERE e.project_id = $1 AND e.owner_id = $2 AND e.id = asked.id)"#,
+                   WHERE e.project_id = $1 AND e.id = asked.id
+                       AND (e.owner_id = $2 OR ($4 AND e.owner_id IS NULL)))"#,
             project.as_uuid(),
             owner_id,
             &ids,
+            or_nobodys,
         )
         .fetch_all(self.pool())
         .await

@@ -19,7 +19,7 @@ pub(crate) struct NewPortalLinkBody {
     #[schema(required)]
     name: Option<String>,
     /// It is over all endpoints with this owner, those to come too. Clients of older versions leave it out and name
-    /// `endpoints`, which then must have one owner.
+    /// `endpoints`, which then must have one owner; where none has one, they get one of their own.
     #[schema(required)]
     owner_id: Option<String>,
     /// `static_token` (the default): a token for as long as there is the link; `refresh_token`: short-lived ones.
@@ -71,7 +71,7 @@ impl NewPortalLinkBody {
         if has_owner { None } else { first.parse().ok() }
     }
 
-    /// The link, and the endpoints that are to be of its owner; `owner` is the first one's where none is named.
+    /// The link, and the endpoints that are to be of its owner; `owner` counts where none is named.
     ///
     /// # Errors
     /// `400` names the field.

@@ -1,7 +1,7 @@
 //! Changes of portal links and their tokens.
 
 use longshore_core::ports::StoreError;
-use longshore_core::{PortalLinkId, ProjectId, Timestamp};
+use longshore_core::{EndpointId, PortalLinkId, ProjectId, Timestamp};
 
 use super::{AuthType, PORTAL_TOKEN_LIFE, PortalLinkDraft, PortalToken};
 use crate::api_keys::{ApiKeyHasher, ApiKeyText};
@@ -79,6 +79,31 @@ impl Changing {
         .await
         .map_err(sort)?;
         Ok(id)
+    }
+
+    /// Gives endpoints that nobody owns to an owner; returns which they were.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn adopt_endpoints(
+        &mut self,
+        project: ProjectId,
+        owner_id: &str,
+        ids: &[EndpointId],
+    ) -> Result<Vec<EndpointId>, StoreError> {
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+        let adopted = sqlx::query_scalar!(
+            "UPDATE endpoints SET owner_id = $2, updated_at = now()
+             WHERE project_id = $1 AND id = ANY ($3) AND owner_id IS NULL
+             RETURNING id",
+            project.as_uuid(),
+            owner_id,
+            &ids,
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(sort)?;
+        Ok(adopted.into_iter().map(EndpointId::from_uuid).collect())
     }
 
     /// Changes a link that is there. Its own token stays as long as it takes one; tokens of an owner that it no longer is
