@@ -59,10 +59,11 @@ sqs_port() {
     cat "$DIR/sqs/port"
 }
 
-# sqs_configure PORT. The knob that lets Postgres lose its last writes with the power lets this server, too.
+# sqs_configure PORT. The knob that lets Postgres lose its last writes with the power lets this server keep messages in
+# memory only: it answers a request once they are written, and one that this takes 5 s it never answers.
 sqs_configure() {
-    local delay=0
-    [ "${LONGSHORE_PG_FSYNC:-on}" != off ] || delay=500
+    local keeps=true
+    [ "${LONGSHORE_PG_FSYNC:-on}" != off ] || keeps=false
     mkdir -p "$DIR/sqs"
     echo "$1" >"$DIR/sqs/port"
     cat >"$DIR/sqs/server.conf" <<CONF
@@ -72,9 +73,9 @@ rest-sqs { enabled = true, bind-hostname = "127.0.0.1", bind-port = $1, sqs-limi
 rest-stats { enabled = false }
 aws { region = us-east-1, accountId = "000000000000" }
 messages-storage {
-    enabled = true
+    enabled = $keeps
     driver-class = "org.h2.Driver"
-    uri = "jdbc:h2:$DIR/sqs/data/messages;WRITE_DELAY=$delay"
+    uri = "jdbc:h2:$DIR/sqs/data/messages;WRITE_DELAY=0"
     username = ""
     password = ""
     prune-data-on-init = false

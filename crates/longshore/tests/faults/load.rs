@@ -37,6 +37,22 @@ impl Published {
     }
 }
 
+impl Published {
+    /// The same with numbers from `first` on.
+    pub(crate) fn numbered_from(self, first: u64) -> Self {
+        let confirmed = self.confirmed.into_iter().map(|(number, at)| (first + number, at)).collect();
+        let unsure = self.unsure.into_iter().map(|number| first + number).collect();
+        Self { confirmed, unsure, ..self }
+    }
+
+    /// Adds what somebody else published.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.confirmed.extend(other.confirmed);
+        self.unsure.extend(other.unsure);
+        self.count += other.count;
+    }
+}
+
 /// A publisher at a steady rate.
 #[derive(Debug)]
 pub(crate) struct Load {

@@ -40,27 +40,30 @@ async fn a_tenant_with_nine_tenths_of_the_load_does_not_slow_the_other_down(kind
     let (small_rate, large_rate) = rates(kind);
     let load = Load::start(&large, large_rate, |number| broadcast(LARGE + number));
     let mut published = phase(&stage, WARM_UP, small_rate, EVENTS / 2).await;
-    let mut of_large = numbered(LARGE, load.stop().await);
+    let mut of_large = load.stop().await.numbered_from(LARGE);
     let sent = of_large.confirmed.len();
     stage.receiver.wait_for_path("/large", sent, PATIENCE).await;
 
     let first = phase(&stage, 0, small_rate, EVENTS).await;
     let alone = latencies(&stage, &first);
     let load = Load::start(&large, large_rate, |number| broadcast(2 * LARGE + number));
-    // One process serves every queue of SQS and writes each step of a message to one file: how much of the delay is its
+    // One process serves every queue of SQS: how much of the delay is its
     // own and the machine's, a client without a gateway tells.
-    let bare = if kind == BrokerKind::Sqs { Some(Bare::start(small_rate).await) } else { None };
+    let bare = match kind {
+        BrokerKind::Sqs => Some(Bare::start(small_rate).await),
+        _ => None,
+    };
     let second = phase(&stage, LARGE / 2, small_rate, EVENTS).await;
     let beside = latencies(&stage, &second);
-    let beside_it = numbered(2 * LARGE, load.stop().await);
+    let beside_it = load.stop().await.numbered_from(2 * LARGE);
     let bare = match bare {
         Some(bare) => bare.stop().await,
         None => Vec::new(),
     };
     let share = 100 * beside_it.confirmed.len() / (beside_it.confirmed.len() + second.confirmed.len());
-    of_large.confirmed.extend(beside_it.confirmed);
+    of_large.extend(beside_it);
     for phase in [first, second, of_large] {
-        published.confirmed.extend(phase.confirmed);
+        published.extend(phase);
     }
     stage.settle(published.confirmed.len(), PATIENCE).await;
 
@@ -98,15 +101,8 @@ async fn phase(stage: &Stage, first: u64, rate: u64, events: usize) -> Published
     let before = stage.receiver.count_to("/small");
     let load = Load::start(&stage.queue, rate, move |number| broadcast(first + number));
     stage.receiver.wait_for_path("/small", before + events, PATIENCE).await;
-    let published = numbered(first, load.stop().await);
+    let published = load.stop().await.numbered_from(first);
     stage.receiver.wait_for_path("/small", before + published.confirmed.len(), PATIENCE).await;
-    published
-}
-
-/// The same with numbers from `first` on.
-fn numbered(first: u64, mut published: Published) -> Published {
-    let confirmed = std::mem::take(&mut published.confirmed);
-    published.confirmed = confirmed.into_iter().map(|(number, at)| (first + number, at)).collect();
     published
 }
 
