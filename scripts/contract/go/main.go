@@ -27,7 +27,6 @@ type call struct {
 type answer struct {
 	Status  int    `json:"status,omitempty"`
 	Body    string `json:"body,omitempty"`
-	Type    string `json:"type,omitempty"`
 	Decoded any    `json:"decoded,omitempty"`
 	Error   string `json:"error,omitempty"`
 }
@@ -91,7 +90,7 @@ func ask(base string, wanted call, seen *answer) error {
 	}
 	field := results[0].Elem().FieldByName(fmt.Sprintf("JSON%d", seen.Status))
 	if field.IsValid() && !field.IsNil() {
-		seen.Type, seen.Decoded = results[0].Type().String(), field.Interface()
+		seen.Decoded = field.Interface()
 	}
 	return nil
 }

@@ -65,18 +65,22 @@ def call(client, wanted):
 
 
 def main(base):
+    seen, clients = {}, {}
+
+    def keep(response):
+        response.read()
+        seen.update(status=response.status_code, body=response.text)
+
     for line in sys.stdin:
         wanted = json.loads(line)
-        seen = {}
-
-        def keep(response):
-            response.read()
-            seen.update(status=response.status_code, body=response.text)
-
-        client = AuthenticatedClient(base_url=base, token=wanted["key"], httpx_args={"event_hooks": {"response": [keep]}})
+        seen.clear()
+        key = wanted["key"]
+        if key not in clients:
+            hooks = {"event_hooks": {"response": [keep]}}
+            clients[key] = AuthenticatedClient(base_url=base, token=key, httpx_args=hooks)
         try:
-            parsed = call(client, wanted)
-            answer = seen | ({} if parsed is None else {"type": type(parsed).__name__, "decoded": known(parsed).to_dict()})
+            parsed = call(clients[key], wanted)
+            answer = seen | ({} if parsed is None else {"decoded": known(parsed).to_dict()})
         except Exception as error:  # whatever a client's user would meet
             answer = seen | {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
