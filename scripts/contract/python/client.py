@@ -11,6 +11,7 @@ import typing
 
 import contract.api
 from contract.client import AuthenticatedClient
+from contract.types import Unset
 
 plain = lambda name: name.replace("_", "").lower()
 functions = {
@@ -39,17 +40,30 @@ def typed(value, annotation):
     return value
 
 
+PLAIN = {"str": str, "int": int, "float": (int, float), "bool": bool, "None": type(None), "Unset": Unset}
+
+
+def check(name, value, annotation):
+    """The generated types take any text or number for any other. Whoever has a type checker relies on them all the same."""
+    wanted = annotation.split(" | ")
+    if set(wanted) <= set(PLAIN):
+        fits = [kind for kind in wanted if isinstance(value, PLAIN[kind]) and (kind == "bool" or not isinstance(value, bool))]
+        if not fits:
+            raise TypeError(f"`{name}` is {value!r}, not {annotation}")
+
+
 def known(value):
     """An answer without what its type has no attribute for. A type without attributes is a map: all of it counts."""
     if isinstance(value, list):
         for item in value:
             known(item)
     elif hasattr(value, "additional_properties"):
-        fields = [name.name for name in type(value).__attrs_attrs__ if name.name != "additional_properties"]
+        fields = [field for field in type(value).__attrs_attrs__ if field.name != "additional_properties"]
         if fields:
             value.additional_properties.clear()
-        for name in fields:
-            known(getattr(value, name))
+        for field in fields:
+            check(field.name, getattr(value, field.name), field.type)
+            known(getattr(value, field.name))
     return value
 
 

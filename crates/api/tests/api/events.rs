@@ -1,7 +1,7 @@
 //! Events: listed by every filter, searched, shown, delivered anew.
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::bed::{Bed, FOREIGN, PROJECT, key};
 use crate::rows::{ENDPOINT, NOWHERE, OTHER, SOURCE, delivery, event, id, ids, resources, uuid, walked};
