@@ -135,9 +135,10 @@ class Walk:
             raise Wrong(f"the document does not know {', '.join(unknown)}")
 
     def walk(self, step):
-        time.sleep(step.get("pause", 0))
         until, deadline = filled(step.get("until"), self.names), time.monotonic() + PATIENCE
         while True:
+            if "first" in step:
+                self.walk(step["first"])
             answer = {}
             try:
                 answer = self.ask(step)
