@@ -1,6 +1,6 @@
 # Everything a person or a machine does here, by name. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test soak bench bench-micro fmt lint prepare api-document fuzz
+.PHONY: help demo demo-stop test soak bench bench-micro fmt lint prepare api-document fuzz clients
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{ printf "  make %-12s", $$2; $$1 = $$2 = ""; print }'
@@ -34,6 +34,9 @@ api-document: ## Write docs/openapi.json anew, after a change of the public API
 
 fuzz: ## Ask every operation of the public API with whatever its document allows, and more; FUZZ_SEED=… chooses
 	@scripts/fuzz-api
+
+clients: ## Generated Python, JavaScript and Go clients walk every operation of the v1 contract
+	@scripts/clients
 
 prepare: ## Write the metadata of checked queries anew, after a change of SQL or schema
 	@scripts/prepare
