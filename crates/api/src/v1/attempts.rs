@@ -24,7 +24,7 @@ use super::version;
 const MOST: u32 = 10;
 
 /// An attempt to deliver.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AttemptView {
     /// Its id.
     uid: String,

@@ -21,7 +21,7 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// A change.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AuditLineView {
     /// Its id.
     uid: String,
@@ -45,7 +45,7 @@ pub(crate) struct AuditLineView {
 }
 
 /// Who changed something.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AuditActorView {
     /// `project_key`, `personal_key`, `portal_link`, `cli` or `installation`.
     r#type: String,

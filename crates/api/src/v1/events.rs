@@ -35,7 +35,7 @@ const MOST_REPLAYED: u32 = 10_000;
 const STEP: u32 = 250;
 
 /// How many there are.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct CountView {
     /// So many.
     num: u64,

@@ -29,7 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// A feature.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct FeatureView {
     /// Its name.
     name: &'static str,
@@ -46,7 +46,7 @@ pub(crate) struct FeatureView {
 }
 
 /// What a project decides about a feature.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct FeatureBody {
     /// Whether it is to be on.
     enabled: bool,

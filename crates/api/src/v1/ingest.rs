@@ -26,7 +26,7 @@ use super::reply::Envelope;
 pub(crate) struct IngestPaths;
 
 /// An event for one endpoint.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "stands in the document alone: the data plane reads the bytes itself")]
 pub(crate) struct CreateEvent {
     /// The endpoint it goes to.
@@ -43,7 +43,7 @@ pub(crate) struct CreateEvent {
 }
 
 /// An event for every endpoint of an owner.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "stands in the document alone: the data plane reads the bytes itself")]
 pub(crate) struct FanoutEvent {
     /// Whose endpoints it goes to.
@@ -61,7 +61,7 @@ pub(crate) struct FanoutEvent {
 }
 
 /// An event for every subscription that wants it.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "stands in the document alone: the data plane reads the bytes itself")]
 pub(crate) struct BroadcastEvent {
     /// What happened, e.g. `invoice.paid`.
@@ -76,7 +76,7 @@ pub(crate) struct BroadcastEvent {
 }
 
 /// An event for a URL, which becomes an endpoint when it is none yet.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "stands in the document alone: the data plane reads the bytes itself")]
 pub(crate) struct DynamicEvent {
     /// Where it goes.
@@ -97,7 +97,7 @@ pub(crate) struct DynamicEvent {
 }
 
 /// An event of a batch: of whatever kind, with what that kind needs.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "stands in the document alone: the data plane reads the bytes itself")]
 pub(crate) struct BatchEvent {
     /// `single` (when left out), `fanout`, `broadcast` or `dynamic`.
@@ -121,7 +121,7 @@ pub(crate) struct BatchEvent {
 }
 
 /// An event that is stored.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct TakenEvent {
     /// Its id.
     uid: String,
@@ -131,7 +131,7 @@ pub(crate) struct TakenEvent {
 }
 
 /// What became of one event of a batch.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct BatchResult {
     /// Its place in the batch.
     index: u32,
@@ -223,7 +223,7 @@ takes!(
 fn create_batch() {}
 
 /// What became of a batch, or what is wrong with it as a whole.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct BatchAnswer {
     /// Whether all are stored.
     status: bool,

@@ -28,7 +28,7 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// Whoever asks.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct MeView {
     /// The person's id.
     uid: String,

@@ -26,7 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// Somebody in an organisation.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct MemberView {
     /// The person's id.
     uid: String,
@@ -56,7 +56,7 @@ impl From<MemberRecord> for MemberView {
 }
 
 /// Somebody to be added.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct NewMemberBody {
     /// The person's address.
     #[schema(required)]
@@ -67,7 +67,7 @@ pub(crate) struct NewMemberBody {
 }
 
 /// Another role.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct MemberBody {
     /// `owner`, `admin`, `developer` or `viewer`; at most one's own.
     #[schema(required)]

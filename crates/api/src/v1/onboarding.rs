@@ -55,7 +55,7 @@ impl OnboardQuery {
 }
 
 /// What a dry run found.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct OnboardCheckView {
     /// How many rows there are.
     total_rows: usize,
@@ -66,7 +66,7 @@ pub(crate) struct OnboardCheckView {
 }
 
 /// What was made.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct OnboardedView {
     /// In how many transactions.
     batch_count: usize,

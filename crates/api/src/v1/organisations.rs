@@ -25,7 +25,7 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// An organisation.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct OrganisationView {
     /// Its id: what `orgID` wants.
     uid: String,
@@ -54,7 +54,7 @@ impl OrganisationView {
 }
 
 /// An organisation to be created or changed.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct OrganisationBody {
     /// For people; unique in the installation.
     #[schema(required)]

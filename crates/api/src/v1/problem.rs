@@ -17,7 +17,7 @@ pub struct Problem {
 }
 
 /// The body of every answer that is no success.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
     /// Always `false`.
     pub(crate) status: bool,

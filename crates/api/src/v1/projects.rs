@@ -48,7 +48,7 @@ pub(crate) struct OrganisationQuery {
 }
 
 /// A project to be created.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct NewProjectBody {
     /// For people; unique in the organisation.
     #[schema(required)]
@@ -62,7 +62,7 @@ pub(crate) struct NewProjectBody {
 }
 
 /// A project to be changed.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct ProjectBody {
     /// For people; unique in the organisation. Absent: as it is.
     name: Option<String>,

@@ -13,7 +13,7 @@ use super::etag;
 use super::version::Shape;
 
 /// The body of every success.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Envelope<T> {
     /// Always `true`.
     pub(crate) status: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Envelope<T> {
 }
 
 /// The body of a success that has nothing to return: `data` is `null`.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Done {
     /// Always `true`.
     pub(crate) status: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Done {
 }
 
 /// A page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Paged<T> {
     /// The items, in the list's order.
     pub(crate) content: Vec<T>,
@@ -45,7 +45,7 @@ pub(crate) struct Paged<T> {
 }
 
 /// Where a page stands in its list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Pagination {
     /// Items per page.
     pub(crate) per_page: u32,

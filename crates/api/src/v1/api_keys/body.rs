@@ -13,7 +13,7 @@ use crate::v1::named;
 use crate::v1::problem::Problem;
 
 /// A key to be made.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct NewKeyBody {
     /// For people.
     #[schema(required)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// A key, without its text.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct KeyView {
     /// Its id.
     uid: String,
@@ -31,7 +31,7 @@ pub(crate) struct KeyView {
 }
 
 /// A key that was just made.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct CreatedKeyView {
     /// The key itself: it is shown this once.
     key: String,
@@ -40,7 +40,7 @@ pub(crate) struct CreatedKeyView {
 }
 
 /// The first key of a project, in the contract's shape.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct FirstKeyView {
     /// Its id.
     uid: String,
@@ -60,7 +60,7 @@ pub(crate) struct FirstKeyView {
 }
 
 /// What a key may do where, in the contract's shape.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct FirstKeyRole {
     /// Always `project_admin`.
     r#type: &'static str,

@@ -43,7 +43,7 @@ pub(crate) struct DeliveriesQuery {
 }
 
 /// Deliveries by their ids.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct IdsBody {
     /// 1 to 10,000 of them.
     ids: Option<Vec<String>>,

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::v1::events::{EndpointMetadata, SourceMetadata, body, headers};
 
 /// One event for one endpoint.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct DeliveryView {
     /// Its id.
     uid: String,
@@ -67,7 +67,7 @@ pub(crate) struct DeliveryView {
 }
 
 /// An event in short.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct EventMetadata {
     /// Its id.
     uid: String,
@@ -83,7 +83,7 @@ pub(crate) struct EventMetadata {
 }
 
 /// How a delivery is tried.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct DeliveryMetadata {
     /// What is sent, when it is JSON; absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ pub(crate) struct DeliveryMetadata {
 }
 
 /// Many deliveries tried again, in the background.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct RetriesView {
     /// Its id.
     uid: String,

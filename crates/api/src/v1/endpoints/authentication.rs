@@ -15,7 +15,7 @@ use crate::v1::problem::Problem;
 use crate::v1::sources::redact::REDACTED;
 
 /// What is sent besides the signature to prove who sends.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, ToSchema)]
 pub(crate) struct AuthenticationView {
     /// `api_key`, `basic_auth` or `oauth2`; empty for none.
     #[serde(default)]
@@ -32,7 +32,7 @@ pub(crate) struct AuthenticationView {
 }
 
 /// A header with a fixed value.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct ApiKeyView {
     /// The header's name.
@@ -42,7 +42,7 @@ pub(crate) struct ApiKeyView {
 }
 
 /// HTTP Basic.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct BasicView {
     /// Who.
@@ -52,7 +52,7 @@ pub(crate) struct BasicView {
 }
 
 /// OAuth 2.0 client credentials.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct OAuth2View {
     /// The token endpoint.
@@ -87,7 +87,7 @@ pub(crate) struct OAuth2View {
 }
 
 /// Where a token's answer has what.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct FieldMappingView {
     /// The token.
@@ -99,7 +99,7 @@ pub(crate) struct FieldMappingView {
 }
 
 /// A client certificate.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct CertificateView {
     /// The chain, PEM.

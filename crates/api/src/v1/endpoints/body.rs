@@ -22,7 +22,7 @@ const LONGEST_TEXT: usize = 255;
 const LONGEST_DESCRIPTION: usize = 4_096;
 
 /// An endpoint to be made or changed. What is left out of a change stays as it is.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct EndpointBody {
     /// For people; required for a new endpoint.
     pub(super) name: Option<String>,
@@ -66,7 +66,7 @@ impl Body for EndpointBody {
 }
 
 /// An endpoint to be made: the same, but older versions meant something else by what is left out.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(transparent)]
 pub(crate) struct NewEndpoint(pub(super) EndpointBody);
 
@@ -75,7 +75,7 @@ impl Body for NewEndpoint {
 }
 
 /// A roll of an endpoint's secret.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct RollBody {
     /// The new secret; one is made when it is left out.
     pub(super) secret: Option<String>,
@@ -86,7 +86,7 @@ pub(crate) struct RollBody {
 impl Body for RollBody {}
 
 /// Client credentials that are to be tried.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct TokenTestBody {
     /// As in an endpoint's `authentication`.
     pub(super) oauth2: Option<OAuth2View>,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::authentication::{AuthenticationView, CertificateView};
 
 /// An endpoint.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct EndpointView {
     /// Its id.
     pub(crate) uid: String,
@@ -66,7 +66,7 @@ pub(crate) struct EndpointView {
 }
 
 /// One of an endpoint's secrets.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct SecretView {
     /// Its id.
     uid: String,
@@ -82,7 +82,7 @@ pub(crate) struct SecretView {
 }
 
 /// How an endpoint's deliveries went in a span of time.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct OutcomesView {
     /// The endpoint.
     uid: String,
@@ -97,7 +97,7 @@ pub(crate) struct OutcomesView {
 }
 
 /// Whether client credentials get a token.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub(crate) struct TokenTestView {
     /// Whether they do.
     pub(super) success: bool,
@@ -118,7 +118,7 @@ pub(crate) struct TokenTestView {
 }
 
 /// An endpoint's circuit breaker.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct BreakerView {
     /// `closed`, `open` or `half-open`.
     state: String,
@@ -142,7 +142,7 @@ pub(crate) struct BreakerView {
 }
 
 /// A change of a circuit breaker.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct TransitionView {
     /// What it was.
     from: String,

@@ -17,7 +17,7 @@ const CATEGORY_MOST: usize = 256;
 const DESCRIPTION_MOST: usize = 16 * 1024;
 
 /// An event type to be made.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct NewEventTypeBody {
     /// What events say: `invoice.paid`; unique in the project.
     #[schema(required)]
@@ -32,7 +32,7 @@ pub(crate) struct NewEventTypeBody {
 }
 
 /// An event type to be changed. What is left out stays as it is.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct EventTypeBody {
     /// What it belongs to.
     category: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) struct EventTypeBody {
 }
 
 /// Where event types are imported from.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct ImportBody {
     /// The text of an OpenAPI document, as JSON or YAML, with `webhooks` (or `x-webhooks`).
     #[schema(required)]
@@ -56,7 +56,7 @@ impl Body for EventTypeBody {}
 impl Body for ImportBody {}
 
 /// An event type.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct EventTypeView {
     /// Its id.
     uid: String,

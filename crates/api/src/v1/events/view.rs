@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// An event.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct EventView {
     /// Its id.
     uid: String,
@@ -62,7 +62,7 @@ pub(crate) struct EventView {
 }
 
 /// What there is to say of an endpoint here.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub(crate) struct EndpointMetadata {
     /// Its id.
     uid: String,
@@ -80,7 +80,7 @@ pub(crate) struct EndpointMetadata {
 }
 
 /// What there is to say of a source here.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub(crate) struct SourceMetadata {
     /// Its id.
     uid: String,

@@ -17,7 +17,7 @@ pub(crate) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// What retention does to a project.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct RetentionView {
     /// How long events are kept: what the project says, within what the installation does.
     kept_for: String,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 /// What a project's own webhook is told of.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct MetaEventView {
     /// Its id: the `webhook-id` of its requests.
     pub(super) uid: String,
@@ -29,7 +29,7 @@ pub(super) struct MetaEventView {
 }
 
 /// What is sent, and how it is tried.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct MetaEventMetadata {
     /// The body: `event_type` and `data`.
     #[schema(value_type = Object)]
@@ -50,7 +50,7 @@ struct MetaEventMetadata {
 }
 
 /// The last attempt at a meta event.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct MetaEventAttempt {
     /// The first bytes of the answer, as text.
     response_data: String,

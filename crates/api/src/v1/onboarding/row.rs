@@ -14,7 +14,7 @@ use crate::v1::egress::Egress;
 const LONGEST: usize = 256;
 
 /// An endpoint to be made, and the events that it gets.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct OnboardItem {
     /// For people; the subscription's too.
     #[schema(required)]
@@ -31,7 +31,7 @@ pub(crate) struct OnboardItem {
 }
 
 /// What is wrong with a row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct OnboardErrorView {
     /// Which, from 1; the heading of a CSV file is none.
     pub(super) row: usize,

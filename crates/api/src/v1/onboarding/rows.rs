@@ -19,7 +19,7 @@ pub(super) const MOST_ROWS: usize = 1_000;
 const REQUIRED: [&str; 2] = ["name", "url"];
 
 /// Endpoints to be made with a subscription each.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct OnboardBody {
     /// At most 1000.
     #[schema(required, min_items = 1, max_items = 1000)]

@@ -13,7 +13,7 @@ use crate::v1::problem::Problem;
 const MOST_ENDPOINTS: usize = 1_000;
 
 /// A portal link to be made.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct NewPortalLinkBody {
     /// For people.
     #[schema(required)]
@@ -32,7 +32,7 @@ pub(crate) struct NewPortalLinkBody {
 }
 
 /// What to change of a portal link; what is absent stays.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct PortalLinkChangeBody {
     /// For people.
     name: Option<String>,
@@ -48,7 +48,7 @@ pub(crate) struct PortalLinkChangeBody {
 }
 
 /// Which tokens a link takes.
-#[derive(Debug, ToSchema)]
+#[derive(ToSchema)]
 #[expect(dead_code, reason = "it documents the words; they are parsed with the name of their field at hand")]
 pub(crate) enum AuthTypeName {
     #[schema(rename = "static_token")]

@@ -6,7 +6,7 @@ use url::form_urlencoded::Serializer;
 use utoipa::ToSchema;
 
 /// A portal link.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct PortalLinkView {
     /// Its id.
     pub(super) uid: String,
@@ -43,7 +43,7 @@ pub(crate) struct PortalLinkView {
 }
 
 /// An endpoint of a link's owner, without its secrets.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct PortalEndpointView {
     /// Its id.
     uid: String,
@@ -64,7 +64,7 @@ pub(crate) struct PortalEndpointView {
 }
 
 /// What a portal link's token opens.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct PortalView {
     /// The link.
     portal_link_id: String,

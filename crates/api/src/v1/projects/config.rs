@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 /// What the deliveries of a project share. Everything may be left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct ProjectConfig {
     /// Largest request body at ingest, in bytes.
@@ -69,7 +69,7 @@ pub(crate) struct ProjectConfig {
 }
 
 /// Whether endpoints have to be `https`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct SslConfig {
     /// Whether they have to.
@@ -78,7 +78,7 @@ pub(crate) struct SslConfig {
 }
 
 /// So many in so long.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct RateLimitConfig {
     /// How many; 0 for no limit.
@@ -90,7 +90,7 @@ pub(crate) struct RateLimitConfig {
 }
 
 /// When a delivery is tried again.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct StrategyConfig {
     /// `linear` or `exponential`.
@@ -105,7 +105,7 @@ pub(crate) struct StrategyConfig {
 }
 
 /// How deliveries are signed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct SignatureConfig {
     /// The header that carries the signature.
@@ -117,7 +117,7 @@ pub(crate) struct SignatureConfig {
 }
 
 /// A hash and an encoding.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct SignatureVersion {
     /// Its id.
@@ -135,7 +135,7 @@ pub(crate) struct SignatureVersion {
 }
 
 /// Where meta events go, and which.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct MetaEventConfig {
     /// Whether there are any.
@@ -156,7 +156,7 @@ pub(crate) struct MetaEventConfig {
 }
 
 /// When deliveries to an endpoint that keeps failing are parked.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct CircuitBreakerConfig {
     /// Kept and given back: nothing is sampled.

@@ -14,7 +14,7 @@ use super::config::{
 use crate::v1::api_keys::view::FirstKeyView;
 
 /// A project.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ProjectView {
     /// Its id.
     #[schema(value_type = String)]
@@ -42,7 +42,7 @@ pub(crate) struct ProjectView {
 }
 
 /// What a project has at all.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct StatisticsView {
     /// Endpoints.
     endpoints_exist: bool,
@@ -55,7 +55,7 @@ pub(crate) struct StatisticsView {
 }
 
 /// A project that was just created, and its first key.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct CreatedProjectView {
     /// The key: its text is shown this once.
     pub(super) api_key: FirstKeyView,

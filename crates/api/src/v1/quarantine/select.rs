@@ -14,7 +14,7 @@ use crate::v1::problem::Problem;
 const MOST_IDS: usize = 10_000;
 
 /// How to replay a message.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct ReplayBody {
     /// In place of the source's mapping, for this replay alone.
     #[schema(value_type = Option<Object>)]
@@ -22,7 +22,7 @@ pub(crate) struct ReplayBody {
 }
 
 /// Which messages: `ids`, or those of a `filter` (`{}` for all).
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct BulkBody {
     /// These, in this order.
     ids: Option<Vec<String>>,
@@ -34,7 +34,7 @@ pub(crate) struct BulkBody {
 }
 
 /// Which messages.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 struct SelectionFilterBody {
     /// Of this source.
     source_id: Option<String>,

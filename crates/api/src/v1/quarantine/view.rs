@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::v1::brokers::ReplayOutcome;
 
 /// A message that could not become an event.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct QuarantineView {
     /// Its id.
     pub(super) uid: String,
@@ -40,7 +40,7 @@ pub(crate) struct QuarantineView {
 }
 
 /// A message with what it holds.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct QuarantineDetail {
     /// What the list says.
     #[serde(flatten)]
@@ -59,7 +59,7 @@ pub(crate) struct QuarantineDetail {
 }
 
 /// A header.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct HeaderView {
     /// Its name.
     name: String,
@@ -68,7 +68,7 @@ struct HeaderView {
 }
 
 /// What became of a message that was to be replayed.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ReplayView {
     /// The message.
     uid: String,
@@ -87,7 +87,7 @@ pub(crate) struct ReplayView {
 }
 
 /// Bulk work on quarantined messages.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct OperationView {
     /// Its id.
     uid: String,

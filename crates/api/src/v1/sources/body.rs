@@ -13,7 +13,7 @@ use crate::v1::body::Body;
 use crate::v1::problem::Problem;
 
 /// A source to be made or changed. What is left out of a change stays as it is.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct SourceBody {
     /// For people; required for a new source.
     pub(super) name: Option<String>,
@@ -48,7 +48,7 @@ pub(crate) struct SourceBody {
 impl Body for SourceBody {}
 
 /// A source. Credentials are shown as `[REDACTED]`; sending that back keeps them.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct SourceView {
     /// Its id.
     uid: String,

@@ -11,7 +11,7 @@ use super::redact::REDACTED;
 use crate::v1::problem::Problem;
 
 /// How a source verifies requests.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct VerifierConfig {
     /// `noop`, `hmac`, `basic_auth` or `api_key`: which of the others counts.
     #[serde(default)]
@@ -35,7 +35,7 @@ impl VerifierConfig {
 }
 
 /// A signature over the body.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct HMac {
     /// The header that holds it.
     #[serde(default)]
@@ -52,7 +52,7 @@ pub(crate) struct HMac {
 }
 
 /// A name and a password.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BasicAuth {
     /// The name.
     #[serde(default)]
@@ -63,7 +63,7 @@ pub(crate) struct BasicAuth {
 }
 
 /// A fixed header.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ApiKey {
     /// Its name.
     #[serde(default)]
@@ -74,7 +74,7 @@ pub(crate) struct ApiKey {
 }
 
 /// What is answered in place of the contract's envelope.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CustomResponseView {
     /// The body.
     #[serde(default)]

@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// How a source is: its consumers together, then each.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct SourceStatusView {
     /// The source.
     uid: String,
@@ -49,7 +49,7 @@ pub(crate) struct SourceStatusView {
 }
 
 /// How one consumer of a source is, and what it did since it began.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct ConsumerView {
     /// The process.
     process_id: String,

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Figures over time.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct StatsView {
     /// Told apart by `project`, `endpoint` or `event_type`.
     by: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct StatsView {
 }
 
 /// The figures of a project, an endpoint or an event type.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct SeriesView {
     /// The endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ struct SeriesView {
 }
 
 /// The figures of a bucket.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct PointView {
     /// Where the bucket begins.
     time: String,
@@ -52,7 +52,7 @@ struct PointView {
 }
 
 /// Counts of what began in a time.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct FiguresView {
     /// Events taken in; absent by endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ struct FiguresView {
 }
 
 /// Deliveries by where they stand.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct DeliveryCounts {
     /// All of them.
     total: u64,

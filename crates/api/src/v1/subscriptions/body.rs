@@ -14,7 +14,7 @@ use crate::v1::named;
 use crate::v1::problem::Problem;
 
 /// A subscription to be made or changed. What is left out of a change stays as it is.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct SubscriptionBody {
     /// For people; required for a new subscription.
     name: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) struct SubscriptionBody {
 }
 
 /// Which events a subscription takes.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct FilterConfigBody {
     /// An event matches when any of these does: a type, `prefix.*` or `*`.
     event_types: Option<Vec<String>>,
@@ -56,7 +56,7 @@ pub(crate) struct FilterConfigBody {
 }
 
 /// So many failures within that time.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
 pub(crate) struct AlertConfig {
     /// How many.
     #[serde(default)]
@@ -67,7 +67,7 @@ pub(crate) struct AlertConfig {
 }
 
 /// So many deliveries in so long.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
 pub(crate) struct SubscriptionRateLimit {
     /// How many.
     #[serde(default)]

@@ -17,7 +17,7 @@ const CAP: Duration = Duration::from_secs(7_200);
 const PATTERN_MOST: usize = 512;
 
 /// When deliveries are tried again, in the contract's words.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct RetryBody {
     /// `linear` or `exponential`.
     r#type: Option<String>,

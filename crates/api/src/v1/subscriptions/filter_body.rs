@@ -17,7 +17,7 @@ pub(super) const FILTERS_MOST: usize = 500;
 const TIME: &str = "write a time such as `2027-01-31T00:00:00Z`, or `null`";
 
 /// What events must hold, by scope; all scopes must match. An empty one is no filter.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 pub(crate) struct Scopes {
     /// Over the body.
     #[schema(value_type = Option<Object>)]
@@ -35,7 +35,7 @@ pub(crate) struct Scopes {
 }
 
 /// A filter to be made.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 pub(crate) struct NewFilterBody {
     /// Which event types it is for: a type, `prefix.*` or `*`. The most specific one counts.
     #[schema(required)]
@@ -60,7 +60,7 @@ pub(crate) struct NewFilterBody {
 }
 
 /// A filter to be changed. What is left out stays as it is.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 pub(crate) struct FilterBody {
     /// Which event types it is for.
     event_type: Option<String>,
@@ -84,7 +84,7 @@ pub(crate) struct FilterBody {
 }
 
 /// One of several filters to be changed. What is left out stays as it is.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 pub(crate) struct BulkFilterBody {
     /// Which filter.
     #[schema(required)]

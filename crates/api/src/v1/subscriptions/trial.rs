@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Control> {
 }
 
 /// A request, or what a filter asks of one.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct TestScopes {
     /// The body.
     body: Option<Value>,
@@ -41,7 +41,7 @@ pub(crate) struct TestScopes {
 }
 
 /// A filter and a request to try it on.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct TestFilterBody {
     /// The request.
     request: Option<TestScopes>,
@@ -50,7 +50,7 @@ pub(crate) struct TestFilterBody {
 }
 
 /// A request to try a subscription's filter on.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct TestEventBody {
     /// The body; `request.body` beats it.
     payload: Option<Value>,
@@ -59,7 +59,7 @@ pub(crate) struct TestEventBody {
 }
 
 /// Whether it matches.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct MatchView {
     /// Whether the subscription takes an event of that type with that content.
     is_match: bool,

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::body::{AlertConfig, SubscriptionRateLimit, shown};
 
 /// A subscription.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct SubscriptionView {
     /// Its id.
     pub(super) uid: String,
@@ -57,7 +57,7 @@ pub(crate) struct SubscriptionView {
 }
 
 /// A subscription's endpoint, without its secrets.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct SubscribedEndpointView {
     /// Its id.
     uid: String,
@@ -82,7 +82,7 @@ pub(crate) struct SubscribedEndpointView {
 }
 
 /// A subscription's source, without what it connects with.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct SubscribedSourceView {
     /// Its id.
     uid: String,
@@ -105,7 +105,7 @@ pub(crate) struct SubscribedSourceView {
 }
 
 /// Which events a subscription takes.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct FilterConfigView {
     /// An event matches when any of these does.
     event_types: Vec<String>,
@@ -114,7 +114,7 @@ pub(crate) struct FilterConfigView {
 }
 
 /// A filter's scopes; an empty one matches everything.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ScopesView {
     /// Always `false`: it is shown as it was given.
     is_flattened: bool,
@@ -133,7 +133,7 @@ pub(crate) struct ScopesView {
 }
 
 /// When deliveries are tried again, in the contract's words.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct RetryConfigView {
     /// `linear` or `exponential`.
     r#type: &'static str,
@@ -144,7 +144,7 @@ pub(crate) struct RetryConfigView {
 }
 
 /// A filter of a subscription for some event types.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct FilterView {
     /// Its id.
     uid: String,
