@@ -110,10 +110,15 @@ impl Queue {
     /// # Panics
     /// When the variable is not set or the server does not answer.
     pub async fn create(kind: BrokerKind) -> Self {
-        Self::create_at(kind, &crate::server_url(kind.variable())).await
+        let server = crate::server_url(kind.variable());
+        match kind {
+            #[cfg(feature = "sqs")]
+            BrokerKind::Sqs => Self::Sqs(crate::sqs::Sqs::connect_to(&server).await.queue().await),
+            _ => Self::create_at(kind, &server).await,
+        }
     }
 
-    /// Makes one on the server at that address, in the form of [`BrokerKind::variable`].
+    /// Makes one on the server at that address, in the form of [`BrokerKind::variable`], that outlives a restart.
     ///
     /// # Panics
     /// When the server does not answer.
@@ -128,7 +133,7 @@ impl Queue {
                 Self::Kafka(kafka.topic_with(PARTITIONS, &[("max.message.bytes", "11000000")]).await)
             }
             #[cfg(feature = "sqs")]
-            BrokerKind::Sqs => Self::Sqs(crate::sqs::Sqs::connect_to(server).await.queue().await),
+            BrokerKind::Sqs => Self::Sqs(crate::sqs::Sqs::connect_to(server).await.durable_queue().await),
             #[cfg(feature = "pubsub")]
             BrokerKind::PubSub => {
                 Self::PubSub(crate::pubsub::PubSub::connect_to(server).await.subscription().await)
@@ -236,7 +241,7 @@ impl Queue {
             #[cfg(feature = "sqs")]
             Self::Sqs(queue) => {
                 let count = messages.len();
-                // Now and then the test server keeps a request for 20 s and answers 503, whatever it has done with it.
+                // A test server that keeps messages in a file may fail at one, and answers after 20 s.
                 let publishing = tokio::time::timeout(SQS_ANSWERS, queue.try_publish(messages));
                 vec![matches!(publishing.await, Ok(Ok(()))); count]
             }

@@ -61,6 +61,15 @@ impl Sqs {
         self.queue_with(&[("VisibilityTimeout", "2")]).await
     }
 
+    /// As [`Self::queue`], for a server that keeps messages in a file: it fails for good at one that is received while
+    /// it is written down (see `scripts/lib/sqs.sh`), so nobody receives one in its first second.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub async fn durable_queue(&self) -> TestQueue {
+        self.queue_with(&[("VisibilityTimeout", "2"), ("DelaySeconds", "1")]).await
+    }
+
     /// A FIFO queue with a name of its own and a visibility timeout of 2 seconds.
     ///
     /// # Panics
