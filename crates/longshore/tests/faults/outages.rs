@@ -21,6 +21,8 @@ const GROWTH_KIB: u64 = 20 * 1024;
 /// RabbitMQ's default: messages that a consumer holds at most.
 const PREFETCH: u64 = 1_000;
 const CONSUMERS: u64 = 2;
+/// After this the SQS server has written what it confirmed; what is that young is still in the queue.
+const SQS_WRITES: Duration = Duration::from_millis(500);
 
 // A quorum queue counts deliveries: a message that was given back would say so.
 on!(postgres_away_acknowledges_and_drops_nothing: quorum, kafka, sqs, pubsub);
@@ -148,6 +150,11 @@ async fn restarts_of_the_broker_lose_and_double_nothing(kind: BrokerKind) {
         if kind == BrokerKind::PubSub {
             held.release(); // its test server keeps nothing over a restart: only the connections are cut
         } else {
+            // What the SQS server has just confirmed it has not always written yet, so nobody publishes at that moment.
+            let quiet = if kind == BrokerKind::Sqs { Some(load.hold().await) } else { None };
+            if quiet.is_some() {
+                sleep(SQS_WRITES).await; // it gives no signal
+            }
             own.stop(kind.server(), if number % 2 == 0 { Stop::Fast } else { Stop::Immediate }).await;
             held.release();
             own.start_again(kind.server()).await;
