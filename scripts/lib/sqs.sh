@@ -60,8 +60,8 @@ sqs_port() {
 }
 
 # sqs_configure PORT. The knob that lets Postgres lose its last writes with the power lets this server keep messages in
-# memory only. With a file, ElasticMQ 1.7.1 once in some ten thousand messages fails to write one down that is received at
-# that moment (it reads a list that grows): the request is answered after 20 s, by 503, and nothing more is written.
+# memory only. With a file, ElasticMQ 1.7.1 now and then fails to write a message down that is received at that moment
+# (it reads a list that grows): the request is answered after 20 s, by 503, and nothing more is written.
 sqs_configure() {
     local keeps=true
     [ "${LONGSHORE_PG_FSYNC:-on}" != off ] || keeps=false
