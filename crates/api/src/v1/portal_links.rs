@@ -275,7 +275,8 @@ fn shown(access: &InProject<ReadPortalLinks>) -> Shown<'static> {
     }
 }
 
-/// Whether the endpoints that a request names are of its owner, or of nobody where that will do: a link is over these, so others would be left out unsaid.
+/// Whether the endpoints that a request names are of its owner, or of nobody where that will do: a link is over these, so
+/// others would be left out unsaid.
 async fn of_owner(
     control: &Control,
     project: ProjectId,
